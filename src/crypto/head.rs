@@ -1,0 +1,142 @@
+//! The head: what the store held at its last commit, so that a row which is missing, or an old one, is found.
+//!
+//! `head = u64le counter || u32le next node || u64le records || u64le values || u64le wraps || digest[32]`
+
+use super::CryptoError;
+
+/// The state of the whole store, rewritten by every commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Commits so far.
+    pub counter: u64,
+    /// The node number that comes next.
+    pub next_node: u32,
+    pub records: u64,
+    pub values: u64,
+    pub wraps: u64,
+    /// Over all records and wraps.
+    pub digest: SetDigest,
+}
+
+/// A sum of keyed hashes modulo 2^256, least significant byte first: a set's digest that takes a change in constant time.
+/// Without the key nobody can make two sets of one digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetDigest([u8; DIGEST_LEN]);
+
+/// What one row adds to a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetElement([u8; DIGEST_LEN]);
+
+const DIGEST_LEN: usize = 32;
+const HEAD_LEN: usize = 8 + 4 + 3 * 8 + DIGEST_LEN;
+
+impl SetElement {
+    pub(super) fn from_bytes(bytes: [u8; DIGEST_LEN]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl SetDigest {
+    /// The digest of nothing.
+    pub const EMPTY: SetDigest = SetDigest([0; DIGEST_LEN]);
+
+    /// Takes a row in.
+    pub fn add(&mut self, element: &SetElement) {
+        let mut carry = false;
+        for (sum, byte) in self.0.iter_mut().zip(element.0) {
+            let (more, first) = sum.overflowing_add(byte);
+            let (more, second) = more.overflowing_add(u8::from(carry));
+            *sum = more;
+            carry = first || second;
+        }
+    }
+
+    /// Takes a row out again.
+    pub fn remove(&mut self, element: &SetElement) {
+        let mut borrow = false;
+        for (sum, byte) in self.0.iter_mut().zip(element.0) {
+            let (less, first) = sum.overflowing_sub(byte);
+            let (less, second) = less.overflowing_sub(u8::from(borrow));
+            *sum = less;
+            borrow = first || second;
+        }
+    }
+
+    /// The digest's bytes.
+    pub fn as_bytes(&self) -> &[u8; DIGEST_LEN] {
+        &self.0
+    }
+}
+
+impl Head {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_LEN);
+        bytes.extend_from_slice(&self.counter.to_le_bytes());
+        bytes.extend_from_slice(&self.next_node.to_le_bytes());
+        for count in [self.records, self.values, self.wraps] {
+            bytes.extend_from_slice(&count.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.digest.0);
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, CryptoError> {
+        let malformed = || CryptoError::Malformed { what: "the head" };
+        if bytes.len() != HEAD_LEN {
+            return Err(malformed());
+        }
+        let long = |at: usize| -> Result<u64, CryptoError> {
+            Ok(u64::from_le_bytes(bytes[at..at + 8].try_into().map_err(|_| malformed())?))
+        };
+        Ok(Self {
+            counter: long(0)?,
+            next_node: u32::from_le_bytes(bytes[8..12].try_into().map_err(|_| malformed())?),
+            records: long(12)?,
+            values: long(20)?,
+            wraps: long(28)?,
+            digest: SetDigest(bytes[36..].try_into().map_err(|_| malformed())?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_added_can_be_taken_out_in_any_order(a: [u8; 32], b: [u8; 32], c: [u8; 32]) {
+            let (a, b, c) = (SetElement(a), SetElement(b), SetElement(c));
+            let mut digest = SetDigest::EMPTY;
+            for element in [&a, &b, &c] {
+                digest.add(element);
+            }
+            digest.remove(&b);
+            let mut other = SetDigest::EMPTY;
+            other.add(&c);
+            other.add(&a);
+            prop_assert_eq!(digest, other);
+            digest.remove(&a);
+            digest.remove(&c);
+            prop_assert_eq!(digest, SetDigest::EMPTY);
+        }
+    }
+
+    #[test]
+    fn the_sum_carries() {
+        let mut digest = SetDigest([0xff; 32]);
+        let mut one = [0; 32];
+        one[0] = 1;
+        digest.add(&SetElement(one));
+        assert_eq!(digest, SetDigest::EMPTY);
+    }
+
+    #[test]
+    fn a_head_reads_back() {
+        let head = Head { counter: 1, next_node: 64, records: 2, values: 3, wraps: 4, digest: SetDigest([7; 32]) };
+        assert_eq!(Head::from_bytes(&head.to_bytes()), Ok(head));
+        assert!(Head::from_bytes(&[0; HEAD_LEN - 1]).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! The verbs. Each takes the record, the request and the time, and answers the record as it will be.
+
+use super::version::{VALUE_MAX, VERSIONS_MAX};
+use super::{
+    DESCRIPTION_MAX, DataType, Deletion, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version, VersionId,
+};
+use crate::id::{NodeId, VersionNo};
+use crate::time::Timestamp;
+
+/// A decision: the record as it will be, and what comes and goes with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub secret: Secret,
+    pub added: Option<Version>,
+    /// Versions whose value and key are to be destroyed.
+    pub rolled: Vec<Version>,
+}
+
+impl Change {
+    fn of(secret: Secret) -> Self {
+        Self { secret, added: None, rolled: Vec::new() }
+    }
+}
+
+/// A new value.
+#[derive(Debug, Clone)]
+pub struct Put<'a> {
+    /// `None` takes the next `v<n>`.
+    pub id: Option<VersionId>,
+    /// A number that was promised when the file was opened.
+    pub no: Option<VersionNo>,
+    pub bytes: &'a [u8],
+    /// Labels for the version; `None` is ACSCurrent alone.
+    pub stages: Option<Vec<StageLabel>>,
+}
+
+/// What a put comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PutOutcome {
+    Added(Change),
+    /// The id exists: the same bytes again are a success without effect, others are refused. The caller compares.
+    Replay(VersionNo),
+}
+
+/// PutSecretValue; CreateSecret where the record is a draft.
+pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutcome, Refusal> {
+    not_scheduled(secret)?;
+    check_value(request.bytes)?;
+    let id = match request.id {
+        Some(id) => id,
+        None => next_automatic_id(secret)?,
+    };
+    if let Some(version) = secret.version(&id) {
+        return Ok(PutOutcome::Replay(version.no));
+    }
+    let no = request.no.unwrap_or(VersionNo(secret.next_no));
+    if no > VersionNo::MAX || secret.version_no(no).is_some() {
+        return Err(Refusal::OutOfNumbers);
+    }
+    let len = u32::try_from(request.bytes.len()).map_err(|_| Refusal::ValueTooLong)?;
+    let version = Version { no, id, created: now, kind: DataType::of(request.bytes), len };
+    let mut after = secret.clone();
+    after.updated = now;
+    after.next_no = after.next_no.max(no.0 + 1);
+    after.highest_auto = after.highest_auto.max(version.id.automatic_number().unwrap_or(0));
+    if after.is_draft() {
+        after.created = now;
+    }
+    after.versions.push(version.clone());
+    after.versions.sort_by_key(|version| version.no);
+    let mut labels = request.stages.unwrap_or_else(|| vec![StageLabel::current()]);
+    if secret.is_draft() && !labels.contains(&StageLabel::current()) {
+        labels.push(StageLabel::current());
+    }
+    for label in labels {
+        set_stage(&mut after, label, no, now)?;
+    }
+    let rolled = roll(&mut after, no);
+    Ok(PutOutcome::Added(Change { secret: after, added: Some(version), rolled }))
+}
+
+/// UpdateSecretVersionStage with MoveToVersion: adds a label or moves it; ACSCurrent so moved is a promotion or a rollback.
+pub fn move_stage(
+    secret: &Secret,
+    label: &StageLabel,
+    to: &VersionId,
+    from: Option<&VersionId>,
+    now: Timestamp,
+) -> Result<Change, Refusal> {
+    not_scheduled(secret)?;
+    let to = secret.version(to).ok_or(Refusal::NoSuchVersion)?.no;
+    if let Some(from) = from {
+        let holder = secret.stages.get(label).and_then(|no| secret.version_no(no));
+        if holder.is_none_or(|version| version.id != *from) {
+            return Err(Refusal::LabelElsewhere);
+        }
+    }
+    let mut after = secret.clone();
+    if secret.stages.get(label) != Some(to) {
+        after.updated = now;
+        set_stage(&mut after, label.clone(), to, now)?;
+    }
+    Ok(Change::of(after))
+}
+
+/// UpdateSecretVersionStage with RemoveFromVersion alone: for custom labels.
+pub fn remove_stage(secret: &Secret, label: &StageLabel, now: Timestamp) -> Result<Change, Refusal> {
+    not_scheduled(secret)?;
+    let mut after = secret.clone();
+    after.stages.remove(label)?;
+    after.updated = now;
+    Ok(Change::of(after))
+}
+
+/// TagResource and UntagResource: exactly these tags.
+pub fn set_tags(secret: &Secret, tags: Tags, now: Timestamp) -> Result<Change, Refusal> {
+    not_scheduled(secret)?;
+    let mut after = secret.clone();
+    if after.tags != tags {
+        after.tags = tags;
+        after.updated = now;
+    }
+    Ok(Change::of(after))
+}
+
+/// UpdateSecret. One newline at the end is the file's, not the description's.
+pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<Change, Refusal> {
+    not_scheduled(secret)?;
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if bytes.len() > DESCRIPTION_MAX {
+        return Err(Refusal::DescriptionTooLong);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::BadDescription)?;
+    if text.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\t')) {
+        return Err(Refusal::BadDescription);
+    }
+    let mut after = secret.clone();
+    if after.description != text {
+        text.clone_into(&mut after.description);
+        after.updated = now;
+    }
+    Ok(Change::of(after))
+}
+
+/// Chooses the key, which only a draft can.
+pub fn set_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, Refusal> {
+    not_scheduled(secret)?;
+    let mut after = secret.clone();
+    if after.key != key {
+        if !secret.is_draft() {
+            return Err(Refusal::KeyChosen);
+        }
+        after.key = key;
+        after.updated = now;
+    }
+    Ok(Change::of(after))
+}
+
+/// DeleteSecret with a recovery window.
+pub fn delete(secret: &Secret, window: RecoveryWindow, now: Timestamp) -> Result<Change, Refusal> {
+    not_scheduled(secret)?;
+    if secret.is_draft() {
+        return Err(Refusal::NotFound);
+    }
+    let mut after = secret.clone();
+    after.deletion = Some(Deletion { requested: now, purge_at: now.plus_days(window.days()) });
+    after.generation = after.generation.wrapping_add(1);
+    Ok(Change::of(after))
+}
+
+/// RestoreSecret: whole, as it was.
+pub fn restore(secret: &Secret, now: Timestamp) -> Result<Change, Refusal> {
+    if secret.deletion.is_none() {
+        return Err(Refusal::NotScheduled);
+    }
+    let mut after = secret.clone();
+    after.deletion = None;
+    after.updated = now;
+    after.generation = after.generation.wrapping_add(1);
+    Ok(Change::of(after))
+}
+
+fn not_scheduled(secret: &Secret) -> Result<(), Refusal> {
+    match &secret.deletion {
+        Some(deletion) => Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }),
+        None => Ok(()),
+    }
+}
+
+fn check_value(bytes: &[u8]) -> Result<(), Refusal> {
+    match bytes.len() {
+        0 => Err(Refusal::EmptyValue),
+        1..=VALUE_MAX => Ok(()),
+        _ => Err(Refusal::ValueTooLong),
+    }
+}
+
+/// One above the highest number ever used, so that no id comes twice.
+fn next_automatic_id(secret: &Secret) -> Result<VersionId, Refusal> {
+    secret.highest_auto.checked_add(1).map(VersionId::automatic).ok_or(Refusal::OutOfNumbers)
+}
+
+fn set_stage(secret: &mut Secret, label: StageLabel, to: VersionNo, now: Timestamp) -> Result<(), Refusal> {
+    if label == StageLabel::current() {
+        secret.rotated = now;
+    }
+    secret.stages.set(label, to)
+}
+
+/// Takes the oldest versions without a label until at most ten are left. At most eight have labels, so there always is one;
+/// the new version is never among them.
+fn roll(secret: &mut Secret, new: VersionNo) -> Vec<Version> {
+    let mut rolled = Vec::new();
+    while secret.versions.len() > VERSIONS_MAX {
+        let unlabelled = |version: &Version| version.no != new && secret.stages.of(version.no).is_empty();
+        let Some(oldest) = secret.versions.iter().position(unlabelled) else { break };
+        rolled.push(secret.versions.remove(oldest));
+    }
+    rolled
+}
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::secret::{LABELS_MAX, SecretName};
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp(seconds * 1_000_000_000)
+}
+
+fn draft() -> Secret {
+    Secret::draft(SecretName::parse("db/password").unwrap(), NodeId(70), at(1))
+}
+
+fn id(text: &str) -> VersionId {
+    VersionId::parse(text.as_bytes()).unwrap()
+}
+
+fn label(text: &str) -> StageLabel {
+    StageLabel::parse(text.as_bytes()).unwrap()
+}
+
+fn request<'a>(name: Option<&str>, bytes: &'a [u8]) -> Put<'a> {
+    Put { id: name.map(id), no: None, bytes, stages: None }
+}
+
+fn added(secret: &Secret, name: Option<&str>) -> Change {
+    match put(secret, request(name, b"x"), at(2)).unwrap() {
+        PutOutcome::Added(change) => change,
+        PutOutcome::Replay(no) => panic!("replay of {no:?}"),
+    }
+}
+
+fn with_versions(count: usize) -> Secret {
+    (0..count).fold(draft(), |secret, _| added(&secret, None).secret)
+}
+
+#[test]
+fn values_have_1_to_30720_bytes() {
+    let long = vec![b'x'; VALUE_MAX + 1];
+    for (len, refusal) in
+        [(0, Some(Refusal::EmptyValue)), (1, None), (VALUE_MAX, None), (VALUE_MAX + 1, Some(Refusal::ValueTooLong))]
+    {
+        assert_eq!(put(&draft(), request(None, &long[..len]), at(2)).err(), refusal, "{len}");
+    }
+}
+
+#[test]
+fn automatic_ids_are_never_used_again() {
+    let secret = added(&with_versions(1), Some("v7")).secret;
+    let change = added(&secret, None);
+    assert_eq!(change.added.unwrap().id, id("v8"));
+    assert_eq!(change.secret.current().unwrap().id, id("v8"));
+}
+
+#[test]
+fn an_id_that_exists_is_a_replay() {
+    let secret = with_versions(2);
+    assert_eq!(put(&secret, request(Some("v1"), b"other"), at(3)), Ok(PutOutcome::Replay(VersionNo(1))));
+}
+
+#[test]
+fn the_eleventh_version_rolls_the_oldest_without_a_label() {
+    let mut secret = with_versions(10);
+    assert_eq!(secret.versions.len(), 10);
+    secret = move_stage(&secret, &label("keep"), &id("v1"), None, at(3)).unwrap().secret;
+    let change = added(&secret, None);
+    let rolled: Vec<_> = change.rolled.iter().map(|version| version.id.as_str()).collect();
+    assert_eq!(rolled, ["v2"], "v1 has a label");
+    assert_eq!(change.secret.versions.len(), 10);
+}
+
+#[test]
+fn labels_given_without_current_do_not_rotate() {
+    let secret = with_versions(2);
+    let request = Put { stages: Some(vec![label("pending")]), ..request(None, b"y") };
+    let PutOutcome::Added(change) = put(&secret, request, at(4)).unwrap() else { panic!("a replay") };
+    assert_eq!(change.secret.current().unwrap().id, id("v2"));
+    assert_eq!(change.secret.rotated, secret.rotated);
+    assert_eq!(change.secret.stages.get(&label("pending")), Some(VersionNo(3)));
+}
+
+#[test]
+fn rollback_moves_previous_to_what_current_left() {
+    let secret = with_versions(3);
+    let back = move_stage(&secret, &StageLabel::current(), &id("v1"), None, at(9)).unwrap().secret;
+    assert_eq!(back.current().unwrap().id, id("v1"));
+    assert_eq!(back.stages.get(&StageLabel::previous()), Some(VersionNo(3)));
+    assert_eq!(back.rotated, at(9));
+    let refused = move_stage(&secret, &label("x"), &id("v9"), None, at(9));
+    assert_eq!(refused, Err(Refusal::NoSuchVersion));
+    let elsewhere = move_stage(&secret, &StageLabel::current(), &id("v1"), Some(&id("v2")), at(9));
+    assert_eq!(elsewhere, Err(Refusal::LabelElsewhere));
+}
+
+#[test]
+fn descriptions_are_text_of_8192_bytes() {
+    let text = "d".repeat(DESCRIPTION_MAX);
+    let set = |bytes: &[u8]| set_description(&draft(), bytes, at(2)).map(|change| change.secret.description);
+    assert_eq!(set(text.as_bytes()).unwrap(), text);
+    assert_eq!(set(format!("{text}\n").as_bytes()).unwrap(), text, "the file's newline does not count");
+    assert_eq!(set(format!("{text}d").as_bytes()), Err(Refusal::DescriptionTooLong));
+    for bad in [&b"\xff"[..], b"a\x1b[2J", b"a\0"] {
+        assert_eq!(set(bad), Err(Refusal::BadDescription));
+    }
+}
+
+#[test]
+fn a_scheduled_secret_takes_no_change_but_a_restore() {
+    let secret = with_versions(2);
+    let deleted = delete(&secret, RecoveryWindow::DEFAULT, at(5)).unwrap().secret;
+    let purge_at = at(5).plus_days(30);
+    assert_eq!(deleted.deletion.as_ref().map(|deletion| deletion.purge_at), Some(purge_at));
+    let refusal = Refusal::InDeleteWindow { purge_at };
+    assert_eq!(put(&deleted, request(None, b"x"), at(6)), Err(refusal.clone()));
+    for refused in [
+        move_stage(&deleted, &label("x"), &id("v1"), None, at(6)),
+        remove_stage(&deleted, &label("x"), at(6)),
+        set_tags(&deleted, Tags::default(), at(6)),
+        set_description(&deleted, b"x", at(6)),
+        set_key(&deleted, NodeId(1), at(6)),
+        delete(&deleted, RecoveryWindow::DEFAULT, at(6)),
+    ] {
+        assert_eq!(refused, Err(refusal.clone()));
+    }
+    let restored = restore(&deleted, at(7)).unwrap().secret;
+    assert_eq!((&restored.versions, &restored.stages), (&secret.versions, &secret.stages));
+    assert_eq!(restore(&restored, at(8)), Err(Refusal::NotScheduled));
+    assert_eq!(delete(&draft(), RecoveryWindow::DEFAULT, at(8)), Err(Refusal::NotFound));
+}
+
+#[test]
+fn the_key_is_chosen_once() {
+    assert_eq!(set_key(&draft(), NodeId(71), at(2)).unwrap().secret.key, NodeId(71));
+    let secret = with_versions(1);
+    assert_eq!(set_key(&secret, NodeId(71), at(2)), Err(Refusal::KeyChosen));
+    assert!(set_key(&secret, secret.key, at(2)).is_ok(), "the same key again changes nothing");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(Option<u8>),
+    Move(u8, u8),
+    Remove(u8),
+    Delete,
+    Restore,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => proptest::option::of(0u8..14).prop_map(Step::Put),
+        3 => (0u8..10, 0u8..14).prop_map(|(label, to)| Step::Move(label, to)),
+        1 => (0u8..10).prop_map(Step::Remove),
+        1 => Just(Step::Delete),
+        1 => Just(Step::Restore),
+    ]
+}
+
+/// Labels 0 and 1 are the built-in ones.
+fn numbered_label(n: u8) -> StageLabel {
+    match n {
+        0 => StageLabel::current(),
+        1 => StageLabel::previous(),
+        n => label(&format!("l{n}")),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_verbs_breaks_a_secret(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut secret = draft();
+        for (time, step) in steps.into_iter().enumerate() {
+            let now = at(time as u64 + 2);
+            let change = match step {
+                Step::Put(n) => match put(&secret, request(n.map(|n| format!("v{n}")).as_deref(), b"x"), now) {
+                    Ok(PutOutcome::Added(change)) => Ok(change),
+                    Ok(PutOutcome::Replay(_)) => continue,
+                    Err(refusal) => Err(refusal),
+                },
+                Step::Move(l, to) => move_stage(&secret, &numbered_label(l), &id(&format!("v{to}")), None, now),
+                Step::Remove(l) => remove_stage(&secret, &numbered_label(l), now),
+                Step::Delete => delete(&secret, RecoveryWindow::DEFAULT, now),
+                Step::Restore => restore(&secret, now),
+            };
+            let Ok(change) = change else { continue };
+            let after = change.secret;
+            prop_assert!(after.versions.len() <= VERSIONS_MAX);
+            prop_assert!(after.stages.iter().count() <= LABELS_MAX);
+            prop_assert!(after.stages.iter().all(|(_, no)| after.version_no(no).is_some()), "a label without a version");
+            prop_assert_eq!(after.is_draft(), after.current().is_none());
+            prop_assert!(after.next_no >= secret.next_no && after.highest_auto >= secret.highest_auto);
+            prop_assert!(after.versions.is_sorted_by_key(|version| version.no));
+            for version in &change.rolled {
+                prop_assert!(after.stages.of(version.no).is_empty(), "a labelled version rolled away");
+                prop_assert_ne!(Some(version), change.added.as_ref(), "the new version rolled away");
+            }
+            secret = after;
+        }
+    }
+}

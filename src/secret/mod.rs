@@ -1,0 +1,32 @@
+//! What a secret is and what may happen to it.
+//!
+//! Pure: no I/O, no clock, no randomness, no log. A verb takes the record, the request and the time, and answers a
+//! [`Change`] or a [`Refusal`]. The rules and limits are those of KMS generic secrets; where KMS leaves a choice, the
+//! choice is written beside the rule.
+//!
+//! Reading order: `refusal` (every reason to say no), `name`, `version`, `stage`, `tag`, `policy`, `key`, `deletion` (the
+//! words, each parsed once at the edge), `record` (a secret), `change` (the verbs).
+
+mod change;
+mod deletion;
+mod key;
+mod name;
+mod policy;
+mod record;
+mod refusal;
+mod stage;
+mod tag;
+mod version;
+
+pub use change::{
+    Change, Put, PutOutcome, delete, move_stage, put, remove_stage, restore, set_description, set_key, set_tags,
+};
+pub use deletion::{Deletion, RecoveryWindow};
+pub use key::KeyState;
+pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
+pub use policy::{Account, POLICY_MAX, Policy, default_document};
+pub use record::{DESCRIPTION_MAX, Secret};
+pub use refusal::Refusal;
+pub use stage::{LABELS_MAX, StageLabel, Stages};
+pub use tag::{TAGS_MAX, TagKey, TagValue, Tags};
+pub use version::{DataType, VALUE_MAX, VERSIONS_MAX, Version, VersionId};

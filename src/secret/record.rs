@@ -1,0 +1,80 @@
+//! A secret: everything that is known of it but its values.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Deletion, SecretName, Stages, Tags, Version, VersionId};
+use crate::id::{NodeId, VersionNo};
+use crate::time::Timestamp;
+
+/// Longest description in bytes.
+pub const DESCRIPTION_MAX: usize = 8_192;
+
+/// A secret, or the draft of one: a draft has no version yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Secret {
+    pub name: SecretName,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    /// When ACSCurrent last moved.
+    pub rotated: Timestamp,
+    pub description: String,
+    pub key: NodeId,
+    pub tags: Tags,
+    /// In order of number.
+    pub versions: Vec<Version>,
+    pub stages: Stages,
+    /// The number that the next version gets.
+    pub next_no: u32,
+    /// The highest n of an id `v<n>` that was ever used.
+    pub highest_auto: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
+    /// Rises whenever the entries of the secret may have been removed and come again.
+    pub generation: u32,
+}
+
+impl Secret {
+    /// A secret that waits for its first version.
+    pub fn draft(name: SecretName, key: NodeId, now: Timestamp) -> Self {
+        Self {
+            name,
+            created: now,
+            updated: now,
+            rotated: now,
+            description: String::new(),
+            key,
+            tags: Tags::default(),
+            versions: Vec::new(),
+            stages: Stages::default(),
+            next_no: 1,
+            highest_auto: 0,
+            deletion: None,
+            generation: 0,
+        }
+    }
+
+    /// Whether it has no version yet.
+    pub fn is_draft(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    /// Whether it can be read: it has a version and is not scheduled for deletion.
+    pub fn is_live(&self) -> bool {
+        !self.is_draft() && self.deletion.is_none()
+    }
+
+    /// The version at ACSCurrent.
+    pub fn current(&self) -> Option<&Version> {
+        self.stages.current().and_then(|no| self.version_no(no))
+    }
+
+    /// The version named `id`.
+    pub fn version(&self, id: &VersionId) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == *id)
+    }
+
+    /// The version numbered `no`.
+    pub fn version_no(&self, no: VersionNo) -> Option<&Version> {
+        self.versions.iter().find(|version| version.no == no)
+    }
+}

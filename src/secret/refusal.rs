@@ -1,0 +1,202 @@
+//! Every reason to say no, once: each has a KMS code, a message that names the thing and never its value, and often a hint.
+//! The errno of each stands in `fs/errno.rs`.
+
+use super::{KeyName, SecretName, VersionId};
+use crate::time::Timestamp;
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "a name is 1 to {max} of the characters A-Z a-z 0-9 _ + = . @ -, and does not begin with a dot: {what} is not"
+    )]
+    BadName { what: &'static str, max: usize },
+    #[error("a secret's name has at most 192 bytes, its directories and slashes included")]
+    NameTooLong,
+    #[error("`{0}` is the name of an entry of every secret")]
+    ReservedName(String),
+    #[error("names that begin with `acs/` belong to managed secrets")]
+    ManagedName,
+    #[error("there is no such instance")]
+    NoSuchInstance,
+    #[error("the instance has no key named `{}`", name.as_str())]
+    NoSuchKey { name: KeyName },
+    #[error("there is no such secret")]
+    NotFound,
+    #[error("the secret has no such version")]
+    NoSuchVersion,
+    #[error("the secret has no such label")]
+    NoSuchLabel,
+    #[error("the name is taken")]
+    NameTaken,
+    #[error("the name belongs to a secret that is scheduled for deletion")]
+    NameScheduled,
+    #[error("the secret is scheduled for deletion at {purge_at}")]
+    InDeleteWindow { purge_at: Timestamp },
+    #[error("the secret is not scheduled for deletion")]
+    NotScheduled,
+    #[error("a deleted secret comes back under its own name, `{}`", expected.as_str())]
+    WrongRestoreName { expected: SecretName },
+    #[error("version `{}` exists and holds other bytes; versions are written once", id.as_str())]
+    VersionExists { id: VersionId },
+    #[error("version `{}` is being written through another open file", id.as_str())]
+    WriteInProgress { id: VersionId },
+    #[error("the secret has no number left for a version")]
+    OutOfNumbers,
+    #[error("a value has at least one byte; truncating a file makes no version")]
+    EmptyValue,
+    #[error("a value has at most 30,720 bytes")]
+    ValueTooLong,
+    #[error("ACSCurrent and ACSPrevious can be moved, never removed")]
+    BuiltInLabel,
+    #[error("a secret has at most 8 labels, ACSCurrent and ACSPrevious among them")]
+    TooManyLabels,
+    #[error("the label is not on the version it was to be taken from")]
+    LabelElsewhere,
+    #[error("a label is a link to a version of its own secret, as `../versions/v1`")]
+    BadLink,
+    #[error("line {line} is no tag: a key of 1 to 128 and a value of 0 to 128 letters, digits or / \\ _ - . + = : @")]
+    BadTagLine { line: usize },
+    #[error("line {line}: tag keys that begin with `aliyun` or `acs:` belong to the system")]
+    ReservedTag { line: usize },
+    #[error("line {line} gives a tag's key for the second time")]
+    DuplicateTag { line: usize },
+    #[error("a secret has at most 20 tags")]
+    TooManyTags,
+    #[error("a recovery window is a number of days from 7 to 30")]
+    BadWindow,
+    #[error("`{word}` is no state here")]
+    BadState { word: &'static str },
+    #[error("a policy has at most 32,768 bytes")]
+    PolicyTooLong,
+    #[error("the policy cannot be read: {why}")]
+    BadPolicy { why: String },
+    #[error("only the default policy is taken until policies are enforced")]
+    PolicyNotEnforced,
+    #[error("a description has at most 8,192 bytes")]
+    DescriptionTooLong,
+    #[error("a description is UTF-8 text without control characters")]
+    BadDescription,
+    #[error("the key is chosen before the first version and stays")]
+    KeyChosen,
+    #[error("the secret's key is disabled")]
+    KeyDisabled,
+    #[error("the secret's key is scheduled for deletion")]
+    KeyPendingDeletion,
+    #[error("the directory holds a secret or other directories")]
+    NotEmpty,
+    #[error("this entry belongs to what holds it and cannot be removed, renamed or replaced")]
+    FixedEntry,
+    #[error("a secret's directory cannot be renamed")]
+    CannotRename,
+    #[error("`{0}` is no entry of a secret, so a file of that name would not be kept")]
+    NotAnEntry(String),
+    #[error("{0} is not supported")]
+    Unsupported(&'static str),
+    #[error("scratch files have at most 256 KiB each, and 64 of them per user")]
+    ScratchLimit,
+}
+
+impl Refusal {
+    /// The official KMS error code.
+    pub fn code(&self) -> &'static str {
+        use Refusal::*;
+        match self {
+            BadName { .. }
+            | NameTooLong
+            | ReservedName(_)
+            | ManagedName
+            | WrongRestoreName { .. }
+            | EmptyValue
+            | ValueTooLong
+            | BadLink
+            | BadWindow
+            | BadState { .. }
+            | PolicyTooLong
+            | BadPolicy { .. }
+            | DescriptionTooLong
+            | BadDescription
+            | NotAnEntry(_) => "InvalidParameter",
+            NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
+            NoSuchKey { .. } => "Forbidden.KeyNotFound",
+            NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
+            NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
+            NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
+            NotScheduled | NotEmpty | WriteInProgress { .. } => "Rejected.ResourceInUse",
+            OutOfNumbers | TooManyLabels | TooManyTags | ScratchLimit => "Rejected.LimitExceeded",
+            BuiltInLabel | FixedEntry | CannotRename => "Rejected.UnsupportedOperation",
+            LabelElsewhere => "Rejected.InvalidRequest",
+            BadTagLine { .. } | ReservedTag { .. } => "InvalidParameter.TagKey",
+            DuplicateTag { .. } => "Duplicate.TagKey",
+            PolicyNotEnforced | Unsupported(_) => "UnsupportedOperation",
+            KeyChosen => "Rejected.StateModifiedFailed",
+            KeyDisabled => "Rejected.Disabled",
+            KeyPendingDeletion => "Rejected.PendingDeletion",
+        }
+    }
+
+    /// The HTTP status that KMS sends with the code.
+    pub fn http_status(&self) -> u16 {
+        let code = self.code();
+        match code {
+            "Forbidden.ResourceNotFound" | "Forbidden.KeyNotFound" => 404,
+            "Forbidden.DKMSInstanceNotFound" => 403,
+            "Rejected.ResourceExist"
+            | "Rejected.ResourceInDeleteWindow"
+            | "Rejected.ResourceInUse"
+            | "Rejected.StateModifiedFailed"
+            | "Rejected.Disabled"
+            | "Rejected.PendingDeletion" => 409,
+            _ => 400,
+        }
+    }
+
+    /// What to do about it, where there is more to say than the message does.
+    pub fn hint(&self) -> Option<&'static str> {
+        use Refusal::*;
+        match self {
+            NameScheduled => Some("`mv` it out of .deleted/ to restore it, or `echo purge` into its state there"),
+            InDeleteWindow { .. } => Some("`mv` it out of .deleted/ to restore it"),
+            WrongRestoreName { .. } => Some("mv -T .deleted/NAME to the path it was deleted from"),
+            VersionExists { .. } => Some("write the new value to another name under versions/, or to current"),
+            NotAnEntry(_) => Some("`mkdir` the secret, then write its `current`"),
+            PolicyNotEnforced => Some("use the owner, group and mode of the secret's directory"),
+            KeyChosen => Some("make another secret, and choose its key while it has no version"),
+            NotEmpty => Some("`rm -r` schedules a secret's deletion"),
+            FixedEntry => Some("`rm -r` the secret's directory to delete the secret"),
+            TooManyLabels | TooManyTags => Some("remove one first"),
+            BadName { .. }
+            | NameTooLong
+            | ReservedName(_)
+            | ManagedName
+            | NoSuchInstance
+            | NoSuchKey { .. }
+            | NotFound
+            | NoSuchVersion
+            | NoSuchLabel
+            | NameTaken
+            | NotScheduled
+            | WriteInProgress { .. }
+            | OutOfNumbers
+            | EmptyValue
+            | ValueTooLong
+            | BuiltInLabel
+            | LabelElsewhere
+            | BadLink
+            | BadTagLine { .. }
+            | ReservedTag { .. }
+            | DuplicateTag { .. }
+            | BadWindow
+            | BadState { .. }
+            | PolicyTooLong
+            | BadPolicy { .. }
+            | DescriptionTooLong
+            | BadDescription
+            | KeyDisabled
+            | KeyPendingDeletion
+            | CannotRename
+            | Unsupported(_)
+            | ScratchLimit => None,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Versions: written once, named by whoever writes them, numbered by us.
+
+use serde::{Deserialize, Serialize};
+
+use super::Refusal;
+use super::name::{SHORT_NAME_MAX, name};
+use crate::id::VersionNo;
+use crate::time::Timestamp;
+
+/// Longest value in bytes.
+pub const VALUE_MAX: usize = 30_720;
+/// Most versions a secret keeps; above that the oldest without a label goes.
+pub const VERSIONS_MAX: usize = 10;
+
+name!(
+    /// A version's id, unique within its secret.
+    VersionId,
+    SHORT_NAME_MAX
+);
+
+impl VersionId {
+    /// The id `v<n>` that a write to `current` takes.
+    pub fn automatic(n: u64) -> Self {
+        Self(format!("v{n}"))
+    }
+
+    /// The n of an id that [`VersionId::automatic`] could have made.
+    pub fn automatic_number(&self) -> Option<u64> {
+        let digits = self.0.strip_prefix('v')?;
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+        if plain { digits.parse().ok() } else { None }
+    }
+}
+
+/// What KMS calls SecretDataType.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataType {
+    Text,
+    Binary,
+}
+
+impl DataType {
+    /// Valid UTF-8 is text, all else is binary.
+    pub fn of(bytes: &[u8]) -> Self {
+        if std::str::from_utf8(bytes).is_ok() { DataType::Text } else { DataType::Binary }
+    }
+
+    /// As KMS spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DataType::Text => "text",
+            DataType::Binary => "binary",
+        }
+    }
+}
+
+/// What is known of a version without its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub no: VersionNo,
+    pub id: VersionId,
+    pub created: Timestamp,
+    pub kind: DataType,
+    /// Length of the value in bytes.
+    pub len: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_to_the_grammar() {
+        for good in ["v1", "2024-01-01", "a@b", &"x".repeat(64)] {
+            assert!(VersionId::parse(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", ".v", "a/b", "a b", "é"] {
+            assert!(matches!(VersionId::parse(bad.as_bytes()), Err(Refusal::BadName { .. })), "{bad}");
+        }
+        assert_eq!(VersionId::parse("x".repeat(65).as_bytes()), Err(Refusal::NameTooLong));
+    }
+
+    #[test]
+    fn automatic_ids_are_told_from_others() {
+        for (id, n) in [
+            ("v1", Some(1)),
+            ("v10", Some(10)),
+            ("v", None),
+            ("v01", None),
+            ("v0", None),
+            ("v1a", None),
+            ("V1", None),
+            ("v18446744073709551616", None),
+        ] {
+            assert_eq!(VersionId::parse(id.as_bytes()).unwrap().automatic_number(), n, "{id}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The verbs: load, decide, seal, commit. The only effectful middle.
+//!
+//! A verb takes the ledger's lock, loads what it touches, lets `secret` decide, seals the outcome and commits it in one step;
+//! readers take no lock but the cache's. It knows neither the kernel nor an engine's files, and decides nothing itself: what
+//! may happen stands in `secret`.
+//!
+//! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values` (the verbs),
+//! `boot` and `slots` (making and unlocking a store), `verify`.
+//!
+//! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
+//! refused verb was about to change stays as it was.
+
+mod boot;
+mod error;
+mod keyring;
+mod ledger;
+mod load;
+mod node;
+mod secrets;
+mod slots;
+mod tree;
+mod values;
+mod verify;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+pub use boot::{Owner, init, unlock};
+pub use error::{UnlockError, VaultError};
+pub use load::{Listing, Placed};
+pub use node::{Access, Directory, Instance, Key, Loaded, Node, Root, SecretNode};
+pub use secrets::{Draft, Written};
+pub use slots::SlotInfo;
+pub use tree::AccessChange;
+pub use verify::VerifyReport;
+
+use crate::id::{NodeId, OpId};
+use crate::store::{Status, Store};
+use crate::time::Timestamp;
+use keyring::Keyring;
+use ledger::Ledger;
+use values::Pins;
+
+/// Where the time comes from; tests bring their own.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_system(SystemTime::now())
+    }
+}
+
+/// Who asks, and under which id the change is remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    pub uid: u32,
+    pub gid: u32,
+    pub op: OpId,
+}
+
+/// Decoded records kept in memory: enough for the working set of a busy host, some 8 MiB at most.
+const CACHED_NODES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8_192).expect("8,192 is not zero");
+
+/// An unlocked store.
+pub struct Vault {
+    store: Arc<dyn Store>,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
+    ledger: Mutex<Ledger>,
+    cache: Mutex<LruCache<NodeId, Arc<Loaded>>>,
+    /// Rises with each commit shown; a reader that began before it may not fill the cache.
+    epoch: AtomicU64,
+    pins: Pins,
+}
+
+impl Vault {
+    fn new(store: Arc<dyn Store>, keyring: Keyring, ledger: Ledger) -> Self {
+        Self {
+            store,
+            keyring,
+            clock: Arc::new(WallClock),
+            ledger: Mutex::new(ledger),
+            cache: Mutex::new(LruCache::new(CACHED_NODES)),
+            epoch: AtomicU64::new(0),
+            pins: Pins::default(),
+        }
+    }
+
+    /// The same vault under another clock.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The moment as the vault sees it.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How the engine below stands.
+    pub fn store_status(&self) -> Status {
+        self.store.status()
+    }
+
+    /// The store's identity in hexadecimal.
+    pub fn store_id(&self) -> String {
+        self.keyring.store_id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// How many records and versions there are, and how many changes have been made.
+    pub fn counts(&self) -> Counts {
+        let ledger = self.ledger.lock();
+        Counts { records: ledger.head.records, versions: ledger.head.values, changes: ledger.head.counter }
+    }
+}
+
+/// Sizes of a store, from its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub records: u64,
+    pub versions: u64,
+    pub changes: u64,
+}

@@ -1,0 +1,156 @@
+//! What the sealed records hold: one plain type per kind of node, written as JSON inside the seal.
+//!
+//! A *directory* is a name in the tree and who may use it; the *secret* of that name is a record of its own below it, so that
+//! a deletion moves the secret to the instance's trash list and leaves a directory that still has other secrets below it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+use crate::secret::{Account, InstanceName, KeyName, KeyState, RecoveryWindow, Secret, SecretName};
+use crate::store::{Place, Record};
+use crate::time::Timestamp;
+
+/// Who owns a directory and what its bits allow; the kernel enforces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    pub uid: u32,
+    pub gid: u32,
+    /// The directory's permission bits; its entries follow their r and w.
+    pub dir_mode: u16,
+    /// The permission bits of the secret's values.
+    pub value_mode: u16,
+}
+
+/// Permission bits of a new secret's directory: nothing for others.
+pub const NEW_DIR_MODE: u16 = 0o750;
+/// Permission bits of a new secret's values.
+pub const NEW_VALUE_MODE: u16 = 0o640;
+/// Permission bits of a new instance: anybody may pass and list; its secrets have bits of their own.
+pub const NEW_INSTANCE_MODE: u16 = 0o755;
+
+/// The mount's root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Root {
+    /// The account the store belongs to.
+    pub account: Account,
+    pub access: Access,
+    pub created: Timestamp,
+    pub changed: Timestamp,
+}
+
+/// A KMS instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Instance {
+    pub name: InstanceName,
+    pub access: Access,
+    pub created: Timestamp,
+    pub changed: Timestamp,
+    pub recovery_window: RecoveryWindow,
+    /// The key a secret gets unless another is chosen.
+    pub default_key: NodeId,
+}
+
+/// A customer master key; its material stands in wraps of this node, one per version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Key {
+    pub name: KeyName,
+    pub created: Timestamp,
+    pub state: KeyState,
+    /// The version that wraps new data keys.
+    pub primary: u32,
+}
+
+/// A name in the tree.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Directory {
+    pub name: SecretName,
+    pub access: Access,
+    pub created: Timestamp,
+    pub changed: Timestamp,
+}
+
+/// A secret and, while it is scheduled for deletion, the access it had.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SecretNode {
+    pub secret: Secret,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+}
+
+/// Any node. The JSON member that wraps it names its kind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant, reason = "always behind an Arc, one at a time")]
+pub enum Node {
+    Root(Root),
+    Instance(Instance),
+    Key(Key),
+    Directory(Directory),
+    Secret(SecretNode),
+}
+
+/// A node together with the row it was opened from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub record: Record,
+    pub node: Node,
+}
+
+impl Loaded {
+    pub fn id(&self) -> NodeId {
+        self.record.id
+    }
+
+    pub fn place(&self) -> Place {
+        self.record.place
+    }
+
+    /// The instance it belongs to; an instance belongs to itself.
+    pub fn instance_id(&self) -> NodeId {
+        if matches!(self.node, Node::Instance(_)) { self.record.id } else { self.record.place.scope }
+    }
+
+    pub fn as_root(&self) -> Option<&Root> {
+        if let Node::Root(root) = &self.node { Some(root) } else { None }
+    }
+
+    pub fn as_instance(&self) -> Option<&Instance> {
+        if let Node::Instance(instance) = &self.node { Some(instance) } else { None }
+    }
+
+    pub fn as_key(&self) -> Option<&Key> {
+        if let Node::Key(key) = &self.node { Some(key) } else { None }
+    }
+
+    pub fn as_directory(&self) -> Option<&Directory> {
+        if let Node::Directory(directory) = &self.node { Some(directory) } else { None }
+    }
+
+    pub fn as_secret(&self) -> Option<&SecretNode> {
+        if let Node::Secret(secret) = &self.node { Some(secret) } else { None }
+    }
+
+    /// The access of a node that has one of its own.
+    pub fn access(&self) -> Option<Access> {
+        match &self.node {
+            Node::Root(root) => Some(root.access),
+            Node::Instance(instance) => Some(instance.access),
+            Node::Directory(directory) => Some(directory.access),
+            Node::Secret(secret) => secret.access,
+            Node::Key(_) => None,
+        }
+    }
+}
+
+/// The list that an instance's keys stand in. It has no record: an instance takes three numbers when it is made.
+pub fn keys_list(instance: NodeId) -> NodeId {
+    NodeId(instance.0 + 1)
+}
+
+/// The list that an instance's scheduled secrets stand in.
+pub fn trash_list(instance: NodeId) -> NodeId {
+    NodeId(instance.0 + 2)
+}
+
+/// Numbers taken by one instance: its own, its keys list's, its trash list's.
+pub const INSTANCE_NUMBERS: u32 = 3;

@@ -1,0 +1,151 @@
+//! Values: sealing a new one, opening a stored one, and keeping what an open handle has pinned.
+//!
+//! A pin holds no plaintext. While its version is stored it is a count; when the version rolls away it keeps the sealed bytes
+//! in memory, so that the handle goes on reading what it opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::ledger::Batch;
+use super::{Loaded, Vault, VaultError};
+use crate::crypto::{Dek, KeyRef, ValueContext, key_ref};
+use crate::id::{NodeId, VersionNo};
+use crate::sealed::Sealed;
+use crate::secret::{Refusal, Version};
+use crate::store::RowId;
+use crate::value::Value;
+
+/// A version that has rolled away while it was pinned.
+struct Kept {
+    value: Sealed,
+    wrap: Sealed,
+    version: Version,
+}
+
+/// Which versions open handles hold, and how many do.
+#[derive(Default)]
+pub(super) struct Pins(Mutex<HashMap<(NodeId, VersionNo), (usize, Option<Arc<Kept>>)>>);
+
+impl Vault {
+    /// Keeps version `no` readable until [`Vault::unpin`], whatever is rotated meanwhile.
+    pub fn pin(&self, secret: NodeId, no: VersionNo) {
+        self.pins.0.lock().entry((secret, no)).or_insert((0, None)).0 += 1;
+    }
+
+    /// Ends one [`Vault::pin`].
+    pub fn unpin(&self, secret: NodeId, no: VersionNo) {
+        let mut pins = self.pins.0.lock();
+        if let Some(pin) = pins.get_mut(&(secret, no)) {
+            pin.0 -= 1;
+            if pin.0 == 0 {
+                pins.remove(&(secret, no));
+            }
+        }
+    }
+
+    /// The version numbered `no`: a stored one, or one that rolled away and is still pinned.
+    pub fn version(&self, secret: &Loaded, no: VersionNo) -> Option<Version> {
+        let stored = secret.as_secret().and_then(|node| node.secret.version_no(no).cloned());
+        stored.or_else(|| self.kept(secret.id(), no).map(|kept| kept.version.clone()))
+    }
+
+    /// The plaintext of version `no`: decrypted anew at each call, wiped when dropped.
+    pub fn value(&self, secret: &Loaded, no: VersionNo) -> Result<Value, VaultError> {
+        let node = secret.as_secret().ok_or(VaultError::Unreadable { node: secret.id() })?;
+        if let Some(deletion) = &node.secret.deletion {
+            return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
+        }
+        let row = RowId { node: secret.id(), no: no.0 };
+        if node.secret.version_no(no).is_some() {
+            // The version may roll away between the record and its rows: then a pin holds them, or the version is gone.
+            if let (Some(value), Some(wrap)) = (self.store.value(row)?, self.store.wrap(row)?) {
+                return self.unlock_value(secret, no, &wrap, &value);
+            }
+        }
+        match self.kept(secret.id(), no) {
+            Some(kept) => self.unlock_value(secret, no, &kept.wrap, &kept.value),
+            None if self.existing(secret.id())?.as_secret().is_some_and(|now| now.secret.version_no(no).is_some()) => {
+                Err(VaultError::Lost { what: "a value", node: secret.id() })
+            }
+            None => Err(Refusal::NoSuchVersion.into()),
+        }
+    }
+
+    /// Seals `value` as version `no` of `secret` under a fresh key, and adds both to `batch`.
+    pub(super) fn add_version(
+        &self,
+        batch: &mut Batch,
+        secret: &Loaded,
+        key: NodeId,
+        no: VersionNo,
+        value: &Value,
+    ) -> Result<(), VaultError> {
+        let scope = secret.instance_id();
+        let loaded = self.node(key)?.ok_or(VaultError::Lost { what: "a key", node: key })?;
+        let cmk = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
+        cmk.state.usable()?;
+        let by = KeyRef { key, version: cmk.primary };
+        let row = RowId { node: secret.id(), no: no.0 };
+        let dek = Dek::generate()?;
+        let sealed = dek.seal(self.value_context(secret, no), value)?;
+        let wrap =
+            self.keyring.cmk(&*self.store, scope, by)?.wrap_dek(self.keyring.wrap_context(scope, row), by, &dek)?;
+        self.add_value(batch, row, sealed);
+        self.add_wrap(batch, row, wrap);
+        Ok(())
+    }
+
+    /// Removes version `version` of `secret`; a handle that has pinned it goes on reading it from memory.
+    pub(super) fn drop_version(&self, batch: &mut Batch, secret: &Loaded, version: &Version) -> Result<(), VaultError> {
+        let row = RowId { node: secret.id(), no: version.no.0 };
+        if let Some(pin) = self.pins.0.lock().get_mut(&(secret.id(), version.no)) {
+            let value = self.store.value(row)?.ok_or(VaultError::Lost { what: "a value", node: secret.id() })?;
+            let wrap = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: secret.id() })?;
+            pin.1 = Some(Arc::new(Kept { value, wrap, version: version.clone() }));
+        }
+        self.delete_value(batch, row);
+        self.delete_wrap(batch, row)
+    }
+
+    /// Forgets what handles have pinned of a purged secret: it is gone for them too.
+    pub(super) fn drop_pinned(&self, secret: NodeId) {
+        for ((node, _), pin) in self.pins.0.lock().iter_mut() {
+            if *node == secret {
+                pin.1 = None;
+            }
+        }
+    }
+
+    fn unlock_value(&self, secret: &Loaded, no: VersionNo, wrap: &Sealed, value: &Sealed) -> Result<Value, VaultError> {
+        let by = key_ref(wrap)?;
+        let key = self.node(by.key)?.ok_or(VaultError::Lost { what: "a key", node: by.key })?;
+        key.as_key().ok_or(VaultError::Unreadable { node: by.key })?.state.usable()?;
+        self.open_value(secret, no, wrap, value)
+    }
+
+    /// Opens a value without asking whether its key may be used: for verification.
+    pub(super) fn open_value(
+        &self,
+        secret: &Loaded,
+        no: VersionNo,
+        wrap: &Sealed,
+        value: &Sealed,
+    ) -> Result<Value, VaultError> {
+        let scope = secret.instance_id();
+        let by = key_ref(wrap)?;
+        let row = RowId { node: secret.id(), no: no.0 };
+        let cmk = self.keyring.cmk(&*self.store, scope, by)?;
+        let dek = cmk.unwrap_dek(self.keyring.wrap_context(scope, row), wrap)?;
+        Ok(dek.open(self.value_context(secret, no), value)?)
+    }
+
+    fn kept(&self, secret: NodeId, no: VersionNo) -> Option<Arc<Kept>> {
+        self.pins.0.lock().get(&(secret, no)).and_then(|pin| pin.1.clone())
+    }
+
+    fn value_context(&self, secret: &Loaded, version: VersionNo) -> ValueContext {
+        ValueContext { store: self.keyring.store_id, scope: secret.instance_id(), secret: secret.id(), version }
+    }
+}
