@@ -36,6 +36,7 @@ pub struct Put<'a> {
 
 /// What a put comes to.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, and gone at once")]
 pub enum PutOutcome {
     Added(Change),
     /// The id exists: the same bytes again are a success without effect, others are refused. The caller compares.
@@ -110,6 +111,13 @@ pub fn remove_stage(secret: &Secret, label: &StageLabel, now: Timestamp) -> Resu
     after.stages.remove(label)?;
     after.updated = now;
     Ok(Change::of(after))
+}
+
+/// A label under another name: the version it is on gets the label `to`, and loses `from`.
+pub fn rename_stage(secret: &Secret, from: &StageLabel, to: &StageLabel, now: Timestamp) -> Result<Change, Refusal> {
+    let target = secret.stages.get(from).and_then(|no| secret.version_no(no)).ok_or(Refusal::NoSuchLabel)?;
+    let without = remove_stage(secret, from, now)?.secret;
+    move_stage(&without, to, &target.id, None, now)
 }
 
 /// TagResource and UntagResource: exactly these tags.

@@ -93,6 +93,18 @@ fn rollback_moves_previous_to_what_current_left() {
 }
 
 #[test]
+fn a_label_renamed_stays_on_its_version() {
+    let secret = move_stage(&with_versions(3), &label("new"), &id("v1"), None, at(8)).unwrap().secret;
+    let after = rename_stage(&secret, &label("new"), &StageLabel::current(), at(9)).unwrap().secret;
+    assert_eq!(after.current().unwrap().id, id("v1"));
+    assert_eq!(after.stages.get(&label("new")), None);
+    assert_eq!(after.stages.get(&StageLabel::previous()), Some(VersionNo(3)), "a rollback like any other");
+    let built_in = rename_stage(&secret, &StageLabel::current(), &label("x"), at(9));
+    assert_eq!(built_in, Err(Refusal::BuiltInLabel));
+    assert_eq!(rename_stage(&secret, &label("none"), &label("x"), at(9)), Err(Refusal::NoSuchLabel));
+}
+
+#[test]
 fn descriptions_are_text_of_8192_bytes() {
     let text = "d".repeat(DESCRIPTION_MAX);
     let set = |bytes: &[u8]| set_description(&draft(), bytes, at(2)).map(|change| change.secret.description);

@@ -19,7 +19,8 @@ mod tag;
 mod version;
 
 pub use change::{
-    Change, Put, PutOutcome, delete, move_stage, put, remove_stage, restore, set_description, set_key, set_tags,
+    Change, Put, PutOutcome, delete, move_stage, put, remove_stage, rename_stage, restore, set_description, set_key,
+    set_tags,
 };
 pub use deletion::{Deletion, RecoveryWindow};
 pub use key::KeyState;

@@ -39,8 +39,6 @@ pub enum Refusal {
     WrongRestoreName { expected: SecretName },
     #[error("version `{}` exists and holds other bytes; versions are written once", id.as_str())]
     VersionExists { id: VersionId },
-    #[error("version `{}` is being written through another open file", id.as_str())]
-    WriteInProgress { id: VersionId },
     #[error("the secret has no number left for a version")]
     OutOfNumbers,
     #[error("a value has at least one byte; truncating a file makes no version")]
@@ -75,6 +73,8 @@ pub enum Refusal {
     PolicyNotEnforced,
     #[error("a description has at most 8,192 bytes")]
     DescriptionTooLong,
+    #[error("the text of this entry has at most 65,536 bytes")]
+    TextTooLong,
     #[error("a description is UTF-8 text without control characters")]
     BadDescription,
     #[error("the key is chosen before the first version and stays")]
@@ -87,6 +87,8 @@ pub enum Refusal {
     NotEmpty,
     #[error("this entry belongs to what holds it and cannot be removed, renamed or replaced")]
     FixedEntry,
+    #[error("owner and bits of this entry are those of its directory")]
+    FollowsDirectory,
     #[error("a secret's directory cannot be renamed")]
     CannotRename,
     #[error("`{0}` is no entry of a secret, so a file of that name would not be kept")]
@@ -115,6 +117,7 @@ impl Refusal {
             | PolicyTooLong
             | BadPolicy { .. }
             | DescriptionTooLong
+            | TextTooLong
             | BadDescription
             | NotAnEntry(_) => "InvalidParameter",
             NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
@@ -122,9 +125,9 @@ impl Refusal {
             NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
             NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
-            NotScheduled | NotEmpty | WriteInProgress { .. } => "Rejected.ResourceInUse",
+            NotScheduled | NotEmpty => "Rejected.ResourceInUse",
             OutOfNumbers | TooManyLabels | TooManyTags | ScratchLimit => "Rejected.LimitExceeded",
-            BuiltInLabel | FixedEntry | CannotRename => "Rejected.UnsupportedOperation",
+            BuiltInLabel | FixedEntry | FollowsDirectory | CannotRename => "Rejected.UnsupportedOperation",
             LabelElsewhere => "Rejected.InvalidRequest",
             BadTagLine { .. } | ReservedTag { .. } => "InvalidParameter.TagKey",
             DuplicateTag { .. } => "Duplicate.TagKey",
@@ -164,6 +167,7 @@ impl Refusal {
             KeyChosen => Some("make another secret, and choose its key while it has no version"),
             NotEmpty => Some("`rm -r` schedules a secret's deletion"),
             FixedEntry => Some("`rm -r` the secret's directory to delete the secret"),
+            FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             TooManyLabels | TooManyTags => Some("remove one first"),
             BadName { .. }
             | NameTooLong
@@ -176,7 +180,6 @@ impl Refusal {
             | NoSuchLabel
             | NameTaken
             | NotScheduled
-            | WriteInProgress { .. }
             | OutOfNumbers
             | EmptyValue
             | ValueTooLong
@@ -191,6 +194,7 @@ impl Refusal {
             | PolicyTooLong
             | BadPolicy { .. }
             | DescriptionTooLong
+            | TextTooLong
             | BadDescription
             | KeyDisabled
             | KeyPendingDeletion

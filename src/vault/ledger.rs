@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Loaded, Node, Vault, VaultError};
+use super::{Counts, Loaded, Node, Vault, VaultError};
 use crate::crypto::{Head, RecordContext, RowKey};
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;
@@ -31,7 +31,15 @@ pub(super) struct Ledger {
 pub(super) struct Batch {
     ops: Vec<Op>,
     head: Head,
-    cached: Vec<(NodeId, Option<(Place, Sealed, Node)>)>,
+    /// What readers will see once it is written.
+    shown: Vec<Shown>,
+}
+
+/// A record that a commit has written, or removed.
+#[allow(clippy::large_enum_variant, reason = "a handful of them, for the time of one commit")]
+enum Shown {
+    Written { id: NodeId, place: Place, sealed: Sealed, node: Node },
+    Removed(NodeId),
 }
 
 /// The bytes of a record's row that the set digest covers: its place and its seal.
@@ -47,7 +55,7 @@ pub(super) fn record_row(place: Place, sealed: &Sealed) -> Vec<u8> {
 impl Batch {
     /// Nothing yet, on top of the head in `ledger`.
     pub fn new(ledger: &Ledger) -> Self {
-        Self { ops: Vec::new(), head: ledger.head.clone(), cached: Vec::new() }
+        Self { ops: Vec::new(), head: ledger.head.clone(), shown: Vec::new() }
     }
 
     /// `count` node numbers in a row that were never given before; the first of them.
@@ -96,7 +104,7 @@ impl Vault {
         };
         self.digest(batch, Digested::Records, id, 0, &record_row(place, &sealed));
         batch.ops.push(Op::PutRecord { id, place, sealed: sealed.clone(), expect });
-        batch.cached.push((id, Some((place, sealed, node))));
+        batch.shown.push(Shown::Written { id, place, sealed, node });
         Ok(())
     }
 
@@ -105,7 +113,7 @@ impl Vault {
         self.undigest(batch, Digested::Records, old.id(), 0, &record_row(old.place(), &old.record.sealed));
         batch.head.records -= 1;
         batch.ops.push(Op::DeleteRecord { id: old.id(), expect: Expect::Revision(old.record.revision) });
-        batch.cached.push((old.id(), None));
+        batch.shown.push(Shown::Removed(old.id()));
     }
 
     /// Adds a wrapped key where there is none.
@@ -153,21 +161,22 @@ impl Vault {
         };
         ledger.head = batch.head;
         ledger.revision = revision;
-        self.show(batch.cached, revision);
+        *self.counts.lock() = Counts::of(ledger);
+        self.show(batch.shown, revision);
         Ok(())
     }
 
     /// Puts what was committed into the cache, and lets no reader put older rows over it.
-    fn show(&self, cached: Vec<(NodeId, Option<(Place, Sealed, Node)>)>, revision: Revision) {
+    fn show(&self, shown: Vec<Shown>, revision: Revision) {
         let mut cache = self.cache.lock();
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        for (id, node) in cached {
-            match node {
-                Some((place, sealed, node)) => {
+        for change in shown {
+            match change {
+                Shown::Written { id, place, sealed, node } => {
                     let record = Record { id, place, revision, sealed };
                     cache.put(id, Arc::new(Loaded { record, node }));
                 }
-                None => {
+                Shown::Removed(id) => {
                     cache.pop(&id);
                 }
             }

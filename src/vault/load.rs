@@ -96,6 +96,18 @@ impl Vault {
         self.trashed(instance, name)?.ok_or(VaultError::Lost { what: "the secret", node: directory.id() })
     }
 
+    /// The directory that `secret` is the secret of, wherever the secret itself stands.
+    pub fn directory_of(&self, secret: &Loaded) -> Result<Option<Arc<Loaded>>, VaultError> {
+        let node = secret.as_secret().ok_or(VaultError::Unreadable { node: secret.id() })?;
+        if node.secret.deletion.is_none() {
+            return self.node(secret.place().parent);
+        }
+        match self.parent_of(secret.instance_id(), &node.secret.name)? {
+            Some((parent, name)) => self.directory_named(&parent, &name),
+            None => Ok(None),
+        }
+    }
+
     /// The secret numbered `id`, with its access.
     pub fn placed(&self, id: NodeId) -> Result<Option<Placed>, VaultError> {
         let Some(secret) = self.node(id)? else { return Ok(None) };

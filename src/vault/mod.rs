@@ -4,8 +4,8 @@
 //! readers take no lock but the cache's. It knows neither the kernel nor an engine's files, and decides nothing itself: what
 //! may happen stands in `secret`.
 //!
-//! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values` (the verbs),
-//! `boot` and `slots` (making and unlocking a store), `verify`.
+//! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values`, `promise` (the
+//! verbs), `boot` and `slots` (making and unlocking a store), `verify`.
 //!
 //! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
 //! refused verb was about to change stays as it was.
@@ -16,6 +16,7 @@ mod keyring;
 mod ledger;
 mod load;
 mod node;
+mod promise;
 mod secrets;
 mod slots;
 mod tree;
@@ -39,10 +40,12 @@ pub use tree::AccessChange;
 pub use verify::VerifyReport;
 
 use crate::id::{NodeId, OpId};
+pub use crate::store::Reservation as Room;
 use crate::store::{Status, Store};
 use crate::time::Timestamp;
 use keyring::Keyring;
 use ledger::Ledger;
+use promise::Promises;
 use values::Pins;
 
 /// Where the time comes from; tests bring their own.
@@ -80,10 +83,14 @@ pub struct Vault {
     /// Rises with each commit shown; a reader that began before it may not fill the cache.
     epoch: AtomicU64,
     pins: Pins,
+    promises: Promises,
+    /// As of the last commit; apart from the ledger, so that who asks never waits for a disk.
+    counts: Mutex<Counts>,
 }
 
 impl Vault {
     fn new(store: Arc<dyn Store>, keyring: Keyring, ledger: Ledger) -> Self {
+        let counts = Counts::of(&ledger);
         Self {
             store,
             keyring,
@@ -92,6 +99,8 @@ impl Vault {
             cache: Mutex::new(LruCache::new(CACHED_NODES)),
             epoch: AtomicU64::new(0),
             pins: Pins::default(),
+            promises: Promises::default(),
+            counts: Mutex::new(counts),
         }
     }
 
@@ -118,8 +127,7 @@ impl Vault {
 
     /// How many records and versions there are, and how many changes have been made.
     pub fn counts(&self) -> Counts {
-        let ledger = self.ledger.lock();
-        Counts { records: ledger.head.records, versions: ledger.head.values, changes: ledger.head.counter }
+        *self.counts.lock()
     }
 }
 
@@ -129,4 +137,10 @@ pub struct Counts {
     pub records: u64,
     pub versions: u64,
     pub changes: u64,
+}
+
+impl Counts {
+    fn of(ledger: &Ledger) -> Self {
+        Self { records: ledger.head.records, versions: ledger.head.values, changes: ledger.head.counter }
+    }
 }

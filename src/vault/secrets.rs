@@ -52,7 +52,8 @@ impl Vault {
         let (loaded, record) = self.secret(id)?;
         let appended = if draft.append { self.appended(&loaded, &record, draft.bytes)? } else { None };
         let value = appended.as_ref().unwrap_or(draft.bytes);
-        let request = secret::Put { id: draft.id, no: draft.no, bytes: value.as_bytes(), stages: None };
+        let no = draft.no.map_or_else(|| self.next_version(id, &record), Ok)?;
+        let request = secret::Put { id: draft.id, no: Some(no), bytes: value.as_bytes(), stages: None };
         match secret::put(&record, request, self.now())? {
             PutOutcome::Replay(no) => self.replayed(&loaded, &record, no, value),
             PutOutcome::Added(change) => {
@@ -96,6 +97,18 @@ impl Vault {
     pub fn remove_stage(&self, caller: Caller, id: NodeId, label: &StageLabel) -> Result<(), VaultError> {
         let now = self.now();
         self.change(caller, id, |record| secret::remove_stage(record, label, now))
+    }
+
+    /// Puts label `to` where label `from` is, and takes `from` away, in one step.
+    pub fn rename_stage(
+        &self,
+        caller: Caller,
+        id: NodeId,
+        from: &StageLabel,
+        to: &StageLabel,
+    ) -> Result<(), VaultError> {
+        let now = self.now();
+        self.change(caller, id, |record| secret::rename_stage(record, from, to, now))
     }
 
     /// Exactly `tags`, in the place of those there are.
@@ -226,7 +239,11 @@ impl Vault {
     }
 
     /// The directory above `name`, if all of its path is there, and the last component.
-    fn parent_of(&self, instance: NodeId, name: &SecretName) -> Result<Option<(Arc<Loaded>, Component)>, VaultError> {
+    pub(super) fn parent_of(
+        &self,
+        instance: NodeId,
+        name: &SecretName,
+    ) -> Result<Option<(Arc<Loaded>, Component)>, VaultError> {
         let last = Component::parse(name.last().as_bytes())?;
         let mut parent = self.existing(instance)?;
         let Some(path) = name.parent() else { return Ok(Some((parent, last))) };

@@ -24,22 +24,31 @@ struct Kept {
     version: Version,
 }
 
-/// Which versions open handles hold, and how many do.
+/// One pinned version.
 #[derive(Default)]
-pub(super) struct Pins(Mutex<HashMap<(NodeId, VersionNo), (usize, Option<Arc<Kept>>)>>);
+struct Pin {
+    /// Open handles that hold it.
+    holders: usize,
+    /// Its rows, once they are no longer stored.
+    kept: Option<Arc<Kept>>,
+}
+
+/// Which versions open handles hold.
+#[derive(Default)]
+pub(super) struct Pins(Mutex<HashMap<(NodeId, VersionNo), Pin>>);
 
 impl Vault {
     /// Keeps version `no` readable until [`Vault::unpin`], whatever is rotated meanwhile.
     pub fn pin(&self, secret: NodeId, no: VersionNo) {
-        self.pins.0.lock().entry((secret, no)).or_insert((0, None)).0 += 1;
+        self.pins.0.lock().entry((secret, no)).or_default().holders += 1;
     }
 
     /// Ends one [`Vault::pin`].
     pub fn unpin(&self, secret: NodeId, no: VersionNo) {
         let mut pins = self.pins.0.lock();
         if let Some(pin) = pins.get_mut(&(secret, no)) {
-            pin.0 -= 1;
-            if pin.0 == 0 {
+            pin.holders -= 1;
+            if pin.holders == 0 {
                 pins.remove(&(secret, no));
             }
         }
@@ -103,7 +112,7 @@ impl Vault {
         if let Some(pin) = self.pins.0.lock().get_mut(&(secret.id(), version.no)) {
             let value = self.store.value(row)?.ok_or(VaultError::Lost { what: "a value", node: secret.id() })?;
             let wrap = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: secret.id() })?;
-            pin.1 = Some(Arc::new(Kept { value, wrap, version: version.clone() }));
+            pin.kept = Some(Arc::new(Kept { value, wrap, version: version.clone() }));
         }
         self.delete_value(batch, row);
         self.delete_wrap(batch, row)
@@ -113,7 +122,7 @@ impl Vault {
     pub(super) fn drop_pinned(&self, secret: NodeId) {
         for ((node, _), pin) in self.pins.0.lock().iter_mut() {
             if *node == secret {
-                pin.1 = None;
+                pin.kept = None;
             }
         }
     }
@@ -142,7 +151,7 @@ impl Vault {
     }
 
     fn kept(&self, secret: NodeId, no: VersionNo) -> Option<Arc<Kept>> {
-        self.pins.0.lock().get(&(secret, no)).and_then(|pin| pin.1.clone())
+        self.pins.0.lock().get(&(secret, no)).and_then(|pin| pin.kept.clone())
     }
 
     fn value_context(&self, secret: &Loaded, version: VersionNo) -> ValueContext {

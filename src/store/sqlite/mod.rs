@@ -36,6 +36,8 @@ const BALLAST: &str = "ballast";
 pub struct SqliteStore {
     dir: PathBuf,
     writer: Mutex<Writer>,
+    /// Why the writer takes no commit, when it does not; apart from it, so that who asks never waits for a disk.
+    trouble: Mutex<Option<String>>,
     /// Idle readers; a thread takes one or opens another.
     readers: Mutex<Vec<Connection>>,
     ballast: Ballast,
@@ -89,7 +91,14 @@ impl SqliteStore {
         schema::check_header(&database)?;
         let writer = Writer::open(&database).map_err(|error| damaged(&error))?;
         let ballast = Ballast::open(&dir.join(BALLAST)).map_err(io)?;
-        Ok(Self { dir: dir.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), ballast, _lock: lock })
+        Ok(Self {
+            dir: dir.to_owned(),
+            writer: Mutex::new(writer),
+            trouble: Mutex::default(),
+            readers: Mutex::default(),
+            ballast,
+            _lock: lock,
+        })
     }
 
     /// Runs `read` on an idle reader.
@@ -131,14 +140,16 @@ impl Store for SqliteStore {
             return Err(CommitError::TooLarge);
         }
         let mut writer = self.writer.lock();
-        match writer.commit(ops, op_id) {
+        let outcome = match writer.commit(ops, op_id) {
             // The room that was held for these very bytes is given back to the disk, and taken by the log.
             Err(CommitError::Full) if room.is_some() => {
                 drop(room);
                 writer.commit(ops, op_id)
             }
             other => other,
-        }
+        };
+        *self.trouble.lock() = writer.trouble();
+        outcome
     }
 
     fn committed(&self, op_id: OpId) -> Result<Option<Revision>, StoreError> {
@@ -171,7 +182,7 @@ impl Store for SqliteStore {
         let free = rustix::fs::statvfs(&self.dir).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
         Status {
             engine: "sqlite",
-            read_only: self.writer.lock().read_only(),
+            read_only: self.trouble.lock().clone(),
             max_ops: MAX_OPS,
             max_commit_bytes: MAX_COMMIT_BYTES,
             disk_bytes: size(DATABASE) + size("store.db-wal"),

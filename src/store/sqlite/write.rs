@@ -27,7 +27,7 @@ impl Writer {
     }
 
     /// Why it takes no commit, when it does not.
-    pub fn read_only(&self) -> Option<String> {
+    pub fn trouble(&self) -> Option<String> {
         match &self.state {
             State::Ready(_) => None,
             State::Suspect(why) => Some(why.clone()),

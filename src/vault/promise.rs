@@ -1,0 +1,61 @@
+//! Version numbers promised to writers: a file that is being written has an inode number, and that carries the number of
+//! the version it will be.
+
+use parking_lot::Mutex;
+
+use super::{Vault, VaultError};
+use crate::id::{NodeId, VersionNo};
+use crate::secret::{Refusal, Secret, VersionId};
+
+/// One number kept for whoever writes `id`.
+struct Promise {
+    secret: NodeId,
+    id: VersionId,
+    no: VersionNo,
+    /// Open files that rely on it.
+    holders: usize,
+}
+
+/// All promises. They are as many as files of versions are being written, so a list will do.
+#[derive(Default)]
+pub(super) struct Promises(Mutex<Vec<Promise>>);
+
+impl Vault {
+    /// The number that version `id` of `secret` will have once it is written, kept until [`Vault::release_version`]. Two
+    /// who write one id at once get one number.
+    pub fn promise_version(&self, secret: NodeId, id: &VersionId) -> Result<VersionNo, VaultError> {
+        let loaded = self.existing(secret)?;
+        let record = &loaded.as_secret().ok_or(VaultError::Unreadable { node: secret })?.secret;
+        let mut promises = self.promises.0.lock();
+        if let Some(promise) = promises.iter_mut().find(|promise| promise.secret == secret && promise.id == *id) {
+            promise.holders += 1;
+            return Ok(promise.no);
+        }
+        let no = free_number(&promises, secret, record)?;
+        promises.push(Promise { secret, id: id.clone(), no, holders: 1 });
+        Ok(no)
+    }
+
+    /// Ends one [`Vault::promise_version`].
+    pub fn release_version(&self, secret: NodeId, no: VersionNo) {
+        let mut promises = self.promises.0.lock();
+        if let Some(at) = promises.iter().position(|promise| promise.secret == secret && promise.no == no) {
+            promises[at].holders -= 1;
+            if promises[at].holders == 0 {
+                promises.swap_remove(at);
+            }
+        }
+    }
+
+    /// The number for a version that nobody was promised one for.
+    pub(super) fn next_version(&self, secret: NodeId, record: &Secret) -> Result<VersionNo, VaultError> {
+        free_number(&self.promises.0.lock(), secret, record)
+    }
+}
+
+/// One above all that are used or promised.
+fn free_number(promises: &[Promise], secret: NodeId, record: &Secret) -> Result<VersionNo, VaultError> {
+    let promised = promises.iter().filter(|promise| promise.secret == secret).map(|promise| promise.no.0 + 1).max();
+    let no = VersionNo(promised.unwrap_or(0).max(record.next_no));
+    if no > VersionNo::MAX { Err(Refusal::OutOfNumbers.into()) } else { Ok(no) }
+}
