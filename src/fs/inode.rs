@@ -129,6 +129,8 @@ pub enum Handle {
     Text { serial: u64 },
     /// A writer.
     Draft { serial: u64 },
+    /// A file in memory.
+    Scratch { serial: u64 },
 }
 
 const SORT_SHIFT: u32 = 60;
@@ -141,6 +143,7 @@ impl Handle {
             Handle::Value { serial, no } => (1, serial, no.0),
             Handle::Text { serial } => (2, serial, 0),
             Handle::Draft { serial } => (3, serial, 0),
+            Handle::Scratch { serial } => (4, serial, 0),
         };
         sort << SORT_SHIFT | (serial & SERIAL_MASK) << SERIAL_SHIFT | u64::from(no)
     }
@@ -151,13 +154,17 @@ impl Handle {
             1 => Some(Handle::Value { serial, no: VersionNo(u32::try_from(number & ORDINAL_MASK).ok()?) }),
             2 => Some(Handle::Text { serial }),
             3 => Some(Handle::Draft { serial }),
+            4 => Some(Handle::Scratch { serial }),
             _ => None,
         }
     }
 
     pub fn serial(self) -> u64 {
         match self {
-            Handle::Value { serial, .. } | Handle::Text { serial } | Handle::Draft { serial } => serial,
+            Handle::Value { serial, .. }
+            | Handle::Text { serial }
+            | Handle::Draft { serial }
+            | Handle::Scratch { serial } => serial,
         }
     }
 }
@@ -198,6 +205,7 @@ mod tests {
             Handle::Value { serial: SERIAL_MASK, no: VersionNo::MAX },
             Handle::Text { serial: 1 },
             Handle::Draft { serial: 2 },
+            Handle::Scratch { serial: 3 },
         ] {
             assert_eq!(Handle::parse(handle.number()), Some(handle));
         }

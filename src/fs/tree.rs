@@ -152,6 +152,11 @@ pub fn of(kind: Kind) -> Option<&'static Row> {
     TREE.iter().find(|row| row.kind == kind)
 }
 
+/// What the kernel sees of entries of `kind`. Scratch files count as files here, though a few are links.
+pub fn shape(kind: Kind) -> Shape {
+    if kind == Kind::Root { Shape::Directory } else { of(kind).map_or(Shape::File, |row| row.shape) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +180,12 @@ mod tests {
         for row in TREE {
             assert!(row.read.is_some(), "{:?} can be read without an action", row.kind);
             let writable = matches!(row.bits, Bits::Entry | Bits::Value);
-            assert_eq!(writable && row.shape == Shape::File, row.write.is_some() && row.shape == Shape::File, "{:?}", row.kind);
+            assert_eq!(
+                writable && row.shape == Shape::File,
+                row.write.is_some() && row.shape == Shape::File,
+                "{:?}",
+                row.kind
+            );
         }
     }
 }

@@ -1,0 +1,235 @@
+//! What stat(2) shows. Answers alike to everybody, but for the size of what the asking process has open: a refusal that
+//! depended on the caller would break other users' working directories and detach mounts.
+
+use std::time::Duration;
+
+use super::{LONG, Tree, Who, record};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::fs::opens::Held;
+use crate::fs::scratch::Content;
+use crate::fs::tree::{self, Bits, Shape};
+use crate::time::Timestamp;
+use crate::vault::{Access, Loaded};
+
+/// A file's attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    pub ino: Ino,
+    pub shape: Shape,
+    pub size: u64,
+    pub modified: Timestamp,
+    pub changed: Timestamp,
+    pub created: Timestamp,
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What a name stands for, and how long the kernel may believe it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub attr: Attr,
+    pub entry_ttl: Duration,
+    pub attr_ttl: Duration,
+    pub generation: u64,
+}
+
+/// The size that directories show.
+const DIRECTORY_SIZE: u64 = 4096;
+
+impl Tree {
+    /// The attributes of `ino`, as `who` has it open.
+    pub fn attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
+        match ino.kind {
+            Kind::Scratch => self.scratch_attr(ino),
+            Kind::Current => self.current_attr(who, ino),
+            Kind::Version => self.version_attr(who, ino),
+            Kind::Stage => self.stage_attr(ino),
+            _ => self.plain_attr(who, ino),
+        }
+    }
+
+    /// How long the kernel may keep the attributes of `ino`: those of a name in the tree change only through the mount.
+    pub fn attr_ttl(&self, ino: Ino) -> Duration {
+        match ino.kind {
+            Kind::Directory | Kind::Instance | Kind::Root | Kind::Control => LONG,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What a name that stands for `ino` is answered with.
+    pub fn entry(&self, who: Who, ino: Ino) -> Result<Entry, Fault> {
+        let attr = self.attr(who, ino)?;
+        let entry_ttl = match ino.kind {
+            Kind::Current if record(&*self.loaded(ino.node)?)?.is_live() => LONG,
+            Kind::Directory
+            | Kind::Versions
+            | Kind::Stages
+            | Kind::Instance
+            | Kind::InstanceControl
+            | Kind::Keys
+            | Kind::Trash
+            | Kind::Control
+            | Kind::Status
+            | Kind::LastError => LONG,
+            _ => Duration::ZERO,
+        };
+        Ok(Entry { attr, entry_ttl, attr_ttl: self.attr_ttl(ino), generation: self.generation(ino)? })
+    }
+
+    /// Subdirectories of a secret are removed with it and come again when it is restored: the kernel counts the removed
+    /// inode dead, so the number comes again under another generation.
+    fn generation(&self, ino: Ino) -> Result<u64, Fault> {
+        match ino.kind {
+            Kind::Versions | Kind::Stages => Ok(u64::from(record(&*self.loaded(ino.node)?)?.generation)),
+            _ => Ok(0),
+        }
+    }
+
+    fn current_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
+        let placed = self.placed(ino.node)?;
+        let secret = record(&placed.secret)?;
+        let (size, modified) = match self.opens.held_by(ino, who.tid) {
+            Some(Held::Draft(draft)) => (draft.shown(), secret.rotated),
+            Some(Held::Version(no)) if secret.stages.current() != Some(no) => {
+                let version = self.vault.version(&placed.secret, no).ok_or(Fault::NoEntry)?;
+                (u64::from(version.len), version.created)
+            }
+            Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None => match secret.current() {
+                Some(version) if secret.deletion.is_none() => (u64::from(version.len), secret.rotated),
+                Some(_) | None => return Err(Fault::NoEntry),
+            },
+        };
+        Ok(Attr { size, modified, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? })
+    }
+
+    fn version_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
+        let placed = self.placed(ino.node)?;
+        let secret = record(&placed.secret)?;
+        let version = self.vault.version(&placed.secret, ino.version_no());
+        let own = if version.is_none() { self.opens.held_by(ino, who.tid) } else { None };
+        let (size, created) = match (version, own) {
+            (Some(version), _) => (u64::from(version.len), version.created),
+            (None, Some(Held::Draft(draft))) => (draft.shown(), secret.updated),
+            // A version that is being written by somebody else has a number, and no size yet.
+            (None, _) if self.opens.is_drafted(ino) => (0, secret.updated),
+            (None, Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None) => return Err(Fault::NoEntry),
+        };
+        let attr = self.file_attr(ino, &placed.access, created, secret.updated.max(created))?;
+        Ok(Attr { size, modified: created, ..attr })
+    }
+
+    fn stage_attr(&self, ino: Ino) -> Result<Attr, Fault> {
+        let placed = self.placed(ino.node)?;
+        let secret = record(&placed.secret)?;
+        let size = self.link_target(ino)?.len() as u64;
+        Ok(Attr {
+            size,
+            modified: secret.updated,
+            ..self.file_attr(ino, &placed.access, secret.created, secret.updated)?
+        })
+    }
+
+    fn scratch_attr(&self, ino: Ino) -> Result<Attr, Fault> {
+        let scratches = self.scratches.lock();
+        let file = scratches.get(ino.ordinal).ok_or(Fault::NoEntry)?;
+        let (shape, size, mode) = match &file.content {
+            Content::File(value) => (Shape::File, value.len(), file.mode),
+            Content::Link(target) => (Shape::Link, target.len(), 0o777),
+        };
+        Ok(Attr {
+            ino,
+            shape,
+            size: size as u64,
+            modified: file.made,
+            changed: file.made,
+            created: file.made,
+            mode,
+            uid: file.uid,
+            gid: file.gid,
+        })
+    }
+
+    /// Directories, and entries whose content is text.
+    fn plain_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
+        let (access, created, changed) = self.times(ino)?;
+        let attr = self.file_attr(ino, &access, created, changed)?;
+        if attr.shape != Shape::File {
+            return Ok(attr);
+        }
+        let size = match self.opens.held_by(ino, who.tid) {
+            Some(Held::Draft(draft)) => draft.shown(),
+            Some(Held::Text(text)) => text.len() as u64,
+            Some(Held::Version(_) | Held::Scratch) | None => self.text(who, ino)?.len() as u64,
+        };
+        Ok(Attr { size, ..attr })
+    }
+
+    fn file_attr(&self, ino: Ino, access: &Access, created: Timestamp, changed: Timestamp) -> Result<Attr, Fault> {
+        let bits = if ino.kind == Kind::Root { Bits::Directory } else { self.row(ino.kind)?.bits };
+        let shape = tree::shape(ino.kind);
+        let mode = match bits {
+            Bits::Directory => access.dir_mode,
+            Bits::Entry => access.dir_mode & 0o666,
+            Bits::ReadOnly => access.dir_mode & 0o444,
+            Bits::Value => access.value_mode,
+            Bits::Fixed(bits) => bits,
+        };
+        let size = if shape == Shape::Directory { DIRECTORY_SIZE } else { 0 };
+        Ok(Attr { ino, shape, size, modified: changed, changed, created, mode, uid: access.uid, gid: access.gid })
+    }
+
+    /// Who owns what `ino` stands for, when it was made and when it last changed.
+    fn times(&self, ino: Ino) -> Result<(Access, Timestamp, Timestamp), Fault> {
+        match ino.kind {
+            Kind::Root | Kind::Control | Kind::Status | Kind::LastError => {
+                let root = self.vault.root()?;
+                Ok((root.access, root.created, root.changed))
+            }
+            Kind::Directory => {
+                let loaded = self.loaded(ino.node)?;
+                let directory = loaded.as_directory().ok_or(Fault::NoEntry)?;
+                Ok((directory.access, directory.created, directory.changed))
+            }
+            Kind::Instance
+            | Kind::InstanceControl
+            | Kind::InstanceInfo
+            | Kind::RecoveryWindow
+            | Kind::Keys
+            | Kind::Trash => self.instance_times(&*self.loaded(ino.node)?),
+            Kind::Key | Kind::KeyInfo | Kind::KeyState | Kind::KeyPolicy => {
+                let key = self.loaded(ino.node)?;
+                let (access, ..) = self.instance_times(&*self.loaded(key.instance_id())?)?;
+                let created = key.as_key().ok_or(Fault::NoEntry)?.created;
+                Ok((access, created, created))
+            }
+            Kind::Trashed | Kind::TrashedInfo | Kind::TrashedState => {
+                let placed = self.placed(ino.node)?;
+                let secret = record(&placed.secret)?;
+                let deletion = secret.deletion.as_ref().ok_or(Fault::NoEntry)?;
+                Ok((placed.access, secret.created, deletion.requested))
+            }
+            Kind::Current
+            | Kind::Versions
+            | Kind::Version
+            | Kind::Stages
+            | Kind::Stage
+            | Kind::Tags
+            | Kind::Policy
+            | Kind::Description
+            | Kind::Cmk
+            | Kind::Info
+            | Kind::Scratch => {
+                let placed = self.placed(ino.node)?;
+                let secret = record(&placed.secret)?;
+                Ok((placed.access, secret.created, secret.updated))
+            }
+        }
+    }
+
+    fn instance_times(&self, loaded: &Loaded) -> Result<(Access, Timestamp, Timestamp), Fault> {
+        let instance = loaded.as_instance().ok_or(Fault::NoEntry)?;
+        Ok((instance.access, instance.created, instance.changed))
+    }
+}

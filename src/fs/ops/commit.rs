@@ -1,0 +1,111 @@
+//! What complete content becomes, whether it was written in place or renamed there: a version, tags, a text.
+
+use super::{Tree, Who, record};
+use crate::fs::draft::{Base, Draft, Target};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::id::{NodeId, VersionNo};
+use crate::secret::{KeyName, Policy, RecoveryWindow, Refusal, Tags, VersionId};
+use crate::value::Value;
+use crate::vault::{self, Room, Written};
+
+impl Tree {
+    /// Stores a draft.
+    pub(super) fn store(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
+        let adds = matches!(draft.base, Base::Behind(_));
+        let room = draft.room.take();
+        match &mut draft.target {
+            Target::Current { secret } => {
+                let secret = *secret;
+                self.store_value(who, secret, None, None, &draft.bytes, adds, room)?;
+                if adds {
+                    // What was appended is in the version now; what comes next goes behind that.
+                    draft.base = Base::Behind(self.current_len(secret)?);
+                    draft.bytes.resize(0);
+                }
+                Ok(())
+            }
+            Target::Version { secret, id, no, exists } => {
+                let promised = (!*exists).then_some(*no);
+                self.store_value(who, *secret, Some(id.clone()), promised, &draft.bytes, false, room)?;
+                if !*exists {
+                    self.vault.release_version(*secret, *no);
+                    *exists = true;
+                }
+                Ok(())
+            }
+            Target::Text => self.store_text(who, draft.ino, draft.bytes.as_bytes(), adds),
+        }
+    }
+
+    /// Stores `value` as version `id`, or as the next `v<n>`.
+    #[allow(clippy::too_many_arguments, reason = "each is one fact about one write, and none belongs to another")]
+    pub(super) fn store_value(
+        &self,
+        who: Who,
+        secret: NodeId,
+        id: Option<VersionId>,
+        no: Option<VersionNo>,
+        value: &Value,
+        adds: bool,
+        room: Option<Room>,
+    ) -> Result<Written, Fault> {
+        let trimmed = if self.options.trim_newline { without_newline(value) } else { None };
+        let bytes = trimmed.as_ref().unwrap_or(value);
+        Ok(self.vault.put_value(who.caller(), secret, vault::Draft { id, no, bytes, append: adds, room })?)
+    }
+
+    /// Makes `bytes` the text of entry `ino`; with `adds`, tags beside those there are.
+    pub(super) fn store_text(&self, who: Who, ino: Ino, bytes: &[u8], adds: bool) -> Result<(), Fault> {
+        let caller = who.caller();
+        match ino.kind {
+            Kind::Tags if adds => self.vault.add_tags(caller, ino.node, &Tags::parse_file(bytes)?)?,
+            Kind::Tags => self.vault.set_tags(caller, ino.node, Tags::parse_file(bytes)?)?,
+            Kind::Description => self.vault.set_description(caller, ino.node, bytes)?,
+            Kind::Policy => {
+                if let Some(deletion) = &record(&*self.loaded(ino.node)?)?.deletion {
+                    return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
+                }
+                match Policy::parse(bytes, &self.vault.root()?.account)? {
+                    Policy::Default => {}
+                }
+            }
+            Kind::Cmk => self.vault.set_key(caller, ino.node, &KeyName::parse(bytes.trim_ascii())?)?,
+            Kind::RecoveryWindow => {
+                self.vault.set_recovery_window(caller, ino.node, RecoveryWindow::parse(bytes)?)?;
+                self.stale.lock().attrs.push(Ino::new(ino.node, Kind::Instance));
+            }
+            Kind::TrashedState => match bytes.trim_ascii() {
+                b"purge" => self.vault.purge(caller, ino.node)?,
+                _ => return Err(Refusal::BadState { word: "anything but `purge`" }.into()),
+            },
+            Kind::KeyState => return Err(Refusal::Unsupported("changing a key's state").into()),
+            _ => return Err(Refusal::FixedEntry.into()),
+        }
+        Ok(())
+    }
+
+    fn current_len(&self, secret: NodeId) -> Result<usize, Fault> {
+        Ok(record(&*self.loaded(secret)?)?.current().map_or(0, |version| version.len as usize))
+    }
+}
+
+/// A value of one line without its newline; `None` where there is nothing to take off.
+fn without_newline(value: &Value) -> Option<Value> {
+    let line = value.as_bytes().strip_suffix(b"\n")?;
+    let trims = !line.is_empty() && !line.contains(&b'\n');
+    trims.then(|| Value::copy_of(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_line_loses_its_newline() {
+        for (written, stored) in [("a\n", Some("a")), ("a", None), ("a\nb\n", None), ("\n", None), ("a\n\n", None)] {
+            let trimmed = without_newline(&Value::copy_of(written.as_bytes()));
+            assert_eq!(trimmed.as_ref().map(Value::as_bytes), stored.map(str::as_bytes), "{written:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Making directories and links.
+
+use super::{Entry, Tree, Who, record};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::fs::scratch::{self, Content};
+use crate::id::NodeId;
+use crate::secret::{Component, InstanceName, Refusal, StageLabel, VersionId};
+use crate::vault::VaultError;
+
+/// What a label's link says before the version's id.
+const LINK_PREFIX: &[u8] = b"../versions/";
+
+impl Tree {
+    /// Makes an instance, or a directory for a secret.
+    pub fn make_directory(&self, who: Who, parent: Ino, name: &[u8], mode: u16) -> Result<Entry, Fault> {
+        let ino = match parent.kind {
+            Kind::Root => {
+                let made = self.vault.make_instance(who.caller(), InstanceName::parse(name)?, mode)?;
+                Ino::new(made.id(), Kind::Instance)
+            }
+            Kind::Instance | Kind::Directory => {
+                let name = Component::parse(name)?;
+                let made = self.vault.make_directory(who.caller(), parent.node, &name, mode)?;
+                Ino::new(made.id(), Kind::Directory)
+            }
+            Kind::Keys => return Err(Refusal::Unsupported("a key beside `default`").into()),
+            _ => return Err(Refusal::FixedEntry.into()),
+        };
+        self.entry(who, ino)
+    }
+
+    /// Makes the link `name` to `target`: in `stages/` that is a label.
+    pub fn make_link(&self, who: Who, parent: Ino, name: &[u8], target: &[u8]) -> Result<Entry, Fault> {
+        if parent.kind != Kind::Stages {
+            return Err(Refusal::NotAnEntry(String::from_utf8_lossy(name).into_owned()).into());
+        }
+        let ino = if name.starts_with(b".") {
+            self.make_scratch_link(who, parent, name, target)?
+        } else {
+            let label = StageLabel::parse(name)?;
+            let id = self.linked_version(target)?;
+            if record(&*self.loaded(parent.node)?)?.stages.get(&label).is_some() {
+                return Err(Refusal::NameTaken.into());
+            }
+            match self.vault.move_stage(who.caller(), parent.node, &label, &id) {
+                Ok(()) => self.resolve(parent, name)?.ok_or(Fault::NoEntry)?,
+                // `ln -sf` comes by way of a label of its own, also where all labels are taken.
+                Err(VaultError::Refused(Refusal::TooManyLabels)) if scratch::is_ln_name(name) => {
+                    self.make_scratch_link(who, parent, name, target)?
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.entry(who, ino)
+    }
+
+    /// Moves label `name` of `secret` to the version that `target` names.
+    pub(super) fn move_label(&self, who: Who, secret: NodeId, name: &[u8], target: &[u8]) -> Result<(), Fault> {
+        let label = StageLabel::parse(name)?;
+        Ok(self.vault.move_stage(who.caller(), secret, &label, &self.linked_version(target)?)?)
+    }
+
+    fn make_scratch_link(&self, who: Who, parent: Ino, name: &[u8], target: &[u8]) -> Result<Ino, Fault> {
+        self.linked_version(target)?;
+        let content = Content::Link(target.to_vec());
+        let slot = self.scratches.lock().add(parent, name, content, (who.uid, who.gid), self.vault.now())?;
+        Ok(Ino::scratch(slot))
+    }
+
+    fn linked_version(&self, target: &[u8]) -> Result<VersionId, Fault> {
+        let id = target.strip_prefix(LINK_PREFIX).ok_or(Refusal::BadLink)?;
+        Ok(VersionId::parse(id).map_err(|_| Refusal::BadLink)?)
+    }
+}

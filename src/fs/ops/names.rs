@@ -1,0 +1,205 @@
+//! Names: what one stands for in a directory, and what a directory lists.
+
+use super::{Entry, Tree, Who, record};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::fs::scratch;
+use crate::fs::tree::{self, Name};
+use crate::id::NodeId;
+use crate::secret::{Component, InstanceName, KeyName, SecretName, StageLabel, VersionId};
+use crate::vault::Listing;
+
+/// Positions in a listing: fixed entries first, then scratch files, then nodes by their number.
+const SCRATCH_AT: u64 = 1 << 16;
+const NODES_AT: u64 = 1 << 32;
+/// Nodes read at a time.
+const PAGE: usize = 256;
+
+/// Takes one name of a listing, with the position to go on from; answers whether it had no room.
+pub type Sink<'a> = dyn FnMut(u64, &[u8], Ino) -> bool + 'a;
+
+impl Tree {
+    /// What `name` stands for in `parent`. The answer depends on no caller.
+    pub fn lookup(&self, who: Who, parent: Ino, name: &[u8]) -> Result<Entry, Fault> {
+        let ino = self.resolve(parent, name)?.ok_or(Fault::NoEntry)?;
+        self.entry(who, ino)
+    }
+
+    /// The inode that `name` stands for in `parent`. A name outside the grammar stands for nothing.
+    pub(super) fn resolve(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Fault> {
+        if let Some(row) = tree::fixed(parent.kind, name) {
+            return self.fixed_entry(parent, row.kind);
+        }
+        let found = match parent.kind {
+            Kind::Root => match InstanceName::parse(name) {
+                Ok(name) => self.vault.instance_named(&name)?.map(|node| Ino::new(node.id(), Kind::Instance)),
+                Err(_) => None,
+            },
+            Kind::Instance | Kind::Directory => match Component::parse(name) {
+                Ok(name) => {
+                    let parent = self.loaded(parent.node)?;
+                    self.vault.directory_named(&parent, &name)?.map(|node| Ino::new(node.id(), Kind::Directory))
+                }
+                Err(_) => None,
+            },
+            Kind::Keys => match KeyName::parse(name) {
+                Ok(name) => self.vault.key_named(parent.node, &name)?.map(|node| Ino::new(node.id(), Kind::Key)),
+                Err(_) => None,
+            },
+            Kind::Trash => match SecretName::from_escaped(name) {
+                Ok(name) => self.vault.trashed(parent.node, &name)?.map(|node| Ino::new(node.id(), Kind::Trashed)),
+                Err(_) => None,
+            },
+            Kind::Versions => self.version_named(parent.node, name)?,
+            Kind::Stages => self.label_named(parent.node, name)?,
+            _ => None,
+        };
+        Ok(found.or_else(|| self.scratches.lock().named(parent, name).map(Ino::scratch)))
+    }
+
+    /// A fixed entry of `parent`. `current` is there while the secret can be read.
+    fn fixed_entry(&self, parent: Ino, kind: Kind) -> Result<Option<Ino>, Fault> {
+        if parent.kind != Kind::Directory {
+            return Ok(Some(Ino::new(parent.node, kind)));
+        }
+        let secret = self.place(parent)?.secret;
+        let there = kind != Kind::Current || record(&secret)?.is_live();
+        Ok(there.then_some(Ino::new(secret.id(), kind)))
+    }
+
+    fn version_named(&self, secret: NodeId, name: &[u8]) -> Result<Option<Ino>, Fault> {
+        let Ok(id) = VersionId::parse(name) else { return Ok(None) };
+        let loaded = self.loaded(secret)?;
+        Ok(record(&loaded)?.version(&id).map(|version| Ino::version(secret, version.no)))
+    }
+
+    fn label_named(&self, secret: NodeId, name: &[u8]) -> Result<Option<Ino>, Fault> {
+        let Ok(label) = StageLabel::parse(name) else { return Ok(None) };
+        let loaded = self.loaded(secret)?;
+        Ok(record(&loaded)?.stages.get(&label).map(|no| Ino::stage(secret, no)))
+    }
+
+    /// Where a label's link points; carried by its number, so that it cannot change between the lookup and the read.
+    pub fn link_target(&self, ino: Ino) -> Result<Vec<u8>, Fault> {
+        if ino.kind == Kind::Scratch {
+            let scratches = self.scratches.lock();
+            return match scratches.get(ino.ordinal).map(|file| &file.content) {
+                Some(scratch::Content::Link(target)) => Ok(target.clone()),
+                Some(scratch::Content::File(_)) => Err(Fault::Invalid),
+                None => Err(Fault::NoEntry),
+            };
+        }
+        let loaded = self.loaded(ino.node)?;
+        let version = record(&loaded)?.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
+        Ok(format!("../versions/{}", version.id.as_str()).into_bytes())
+    }
+
+    /// What `ino` lists after position `from`, until `sink` is full.
+    pub fn list(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        if from < SCRATCH_AT && self.list_entries(ino, from, sink)? {
+            return Ok(());
+        }
+        if from < NODES_AT && self.list_scratches(ino, from.max(SCRATCH_AT), sink) {
+            return Ok(());
+        }
+        self.list_nodes(ino, NodeId(u32::try_from(from.saturating_sub(NODES_AT)).unwrap_or(u32::MAX)), sink)
+    }
+
+    /// `.`, `..`, the fixed entries, versions and labels. Answers whether `sink` is full.
+    fn list_entries(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<bool, Fault> {
+        let mut entries: Vec<(Vec<u8>, Ino)> = vec![(b".".to_vec(), ino), (b"..".to_vec(), Ino::ROOT)];
+        match ino.kind {
+            Kind::Directory => self.add_secret_entries(ino, &mut entries)?,
+            Kind::Versions | Kind::Stages => self.add_versions(ino, &mut entries)?,
+            _ => {
+                entries.extend(tree::fixed_entries(ino.kind).map(|row| (fixed_name(row), Ino::new(ino.node, row.kind))))
+            }
+        }
+        let skip = usize::try_from(from).unwrap_or(usize::MAX);
+        for (at, (name, ino)) in entries.into_iter().enumerate().skip(skip) {
+            if sink(at as u64 + 1, &name, ino) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A secret lists its entries, a draft the same without `current`; a scheduled one and a directory that only holds
+    /// others list none of them.
+    fn add_secret_entries(&self, ino: Ino, entries: &mut Vec<(Vec<u8>, Ino)>) -> Result<(), Fault> {
+        let place = self.place(ino)?;
+        let secret = record(&place.secret)?;
+        let untouched = secret.is_draft() && secret.updated == secret.created;
+        if secret.deletion.is_some() || untouched && self.vault.has_directories(place.directory.id())? {
+            return Ok(());
+        }
+        let shown = tree::fixed_entries(Kind::Directory).filter(|row| row.kind != Kind::Current || secret.is_live());
+        entries.extend(shown.map(|row| (fixed_name(row), Ino::new(place.secret.id(), row.kind))));
+        Ok(())
+    }
+
+    fn add_versions(&self, ino: Ino, entries: &mut Vec<(Vec<u8>, Ino)>) -> Result<(), Fault> {
+        let loaded = self.loaded(ino.node)?;
+        let secret = record(&loaded)?;
+        if secret.deletion.is_some() {
+            return Ok(());
+        }
+        if ino.kind == Kind::Versions {
+            let entry = |version: &crate::secret::Version| {
+                (version.id.as_str().as_bytes().to_vec(), Ino::version(ino.node, version.no))
+            };
+            entries.extend(secret.versions.iter().map(entry));
+        } else {
+            let entry = |(label, no): (&StageLabel, _)| (label.as_str().as_bytes().to_vec(), Ino::stage(ino.node, no));
+            entries.extend(secret.stages.iter().map(entry));
+        }
+        Ok(())
+    }
+
+    fn list_scratches(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> bool {
+        let files = self.scratches.lock().list(ino);
+        files.into_iter().any(|(slot, name)| {
+            let next = SCRATCH_AT + u64::from(slot) + 1;
+            next > from && sink(next, &name, Ino::scratch(slot))
+        })
+    }
+
+    fn list_nodes(&self, ino: Ino, after: NodeId, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let mut after = after;
+        loop {
+            let Listing { nodes, next } = match ino.kind {
+                Kind::Root | Kind::Instance | Kind::Directory => self.vault.children(ino.node, after, PAGE)?,
+                Kind::Keys => self.vault.keys(ino.node, after, PAGE)?,
+                Kind::Trash => self.vault.trash(ino.node, after, PAGE)?,
+                _ => return Ok(()),
+            };
+            for node in nodes {
+                let named = if let Some(instance) = node.as_instance() {
+                    Some((instance.name.as_str().to_owned(), Kind::Instance))
+                } else if let Some(directory) = node.as_directory() {
+                    Some((directory.name.last().to_owned(), Kind::Directory))
+                } else if let Some(key) = node.as_key() {
+                    Some((key.name.as_str().to_owned(), Kind::Key))
+                } else {
+                    let trashed = node.as_secret().filter(|_| ino.kind == Kind::Trash);
+                    trashed.map(|secret| (secret.secret.name.escaped(), Kind::Trashed))
+                };
+                let Some((name, kind)) = named else { continue };
+                if sink(NODES_AT + u64::from(node.id().0), name.as_bytes(), Ino::new(node.id(), kind)) {
+                    return Ok(());
+                }
+            }
+            match next {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn fixed_name(row: &tree::Row) -> Vec<u8> {
+    match row.name {
+        Name::Fixed(name) => name.as_bytes().to_vec(),
+        Name::Any => Vec::new(),
+    }
+}

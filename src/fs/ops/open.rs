@@ -1,0 +1,266 @@
+//! Opening: all that can be refused is refused here. A reader pins a version and holds no plaintext; a writer gets a draft.
+
+use std::sync::Arc;
+
+use super::{Entry, Place, Tree, Who, record};
+use crate::fs::draft::{Base, Draft, DraftFile, Target};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Handle, Ino, Kind};
+use crate::fs::opens::Held;
+use crate::fs::scratch::{self, Content};
+use crate::fs::tree;
+use crate::id::{NodeId, VersionNo};
+use crate::secret::{Component, RESERVED, Refusal, VersionId};
+use crate::value::Value;
+
+/// How a file is opened to be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    pub reads: bool,
+    pub truncates: bool,
+    pub appends: bool,
+    /// It must not exist: O_EXCL.
+    pub exclusive: bool,
+}
+
+impl How {
+    /// From the flags of open(2).
+    pub fn from_flags(flags: i32) -> Self {
+        Self {
+            reads: flags & libc::O_ACCMODE == libc::O_RDWR,
+            truncates: flags & libc::O_TRUNC != 0,
+            appends: flags & libc::O_APPEND != 0,
+            exclusive: flags & libc::O_EXCL != 0,
+        }
+    }
+}
+
+/// The bytes that a read is answered from.
+pub enum Reading {
+    /// Wiped when the read is answered.
+    Value(Value),
+    Text(Arc<Vec<u8>>),
+}
+
+impl Reading {
+    /// The part that a read of `size` bytes at `offset` gets.
+    pub fn slice(&self, offset: u64, size: usize) -> &[u8] {
+        match self {
+            Reading::Value(value) => value.slice(offset, size),
+            Reading::Text(text) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+                &text[from..from.saturating_add(size).min(text.len())]
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Opens `ino` to be read only.
+    pub fn open_to_read(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        match ino.kind {
+            Kind::Current | Kind::Version => self.pin(who, ino),
+            Kind::Scratch => self.open_scratch(who, ino),
+            _ => {
+                let text = Arc::new(self.text(who, ino)?);
+                Ok(Handle::Text { serial: self.opens.add(ino, who.tid, Held::Text(text)) })
+            }
+        }
+    }
+
+    /// Opens `ino`, which exists, to be written.
+    pub fn open_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
+        match ino.kind {
+            Kind::Scratch => {
+                if how.truncates {
+                    self.scratches.lock().resize(ino.ordinal, 0)?;
+                }
+                self.open_scratch(who, ino)
+            }
+            Kind::Current => {
+                let secret = self.loaded(ino.node)?;
+                let secret = record(&secret)?;
+                if let Some(deletion) = &secret.deletion {
+                    return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
+                }
+                let present = secret.current().map_or(0, |version| version.len as usize);
+                let emptied = how.truncates || secret.is_draft();
+                Ok(self.draft(who, ino, Target::Current { secret: ino.node }, base(how, present, true), how, emptied))
+            }
+            Kind::Version => self.open_version_to_write(who, ino, how),
+            _ => {
+                let row = self.row(ino.kind)?;
+                if row.write.is_none() {
+                    return Err(Refusal::FixedEntry.into());
+                }
+                let present = self.text(who, ino)?.len();
+                let base = base(how, present, ino.kind == Kind::Tags);
+                Ok(self.draft(who, ino, Target::Text, base, how, how.truncates))
+            }
+        }
+    }
+
+    /// Makes and opens the file `name` in `parent`.
+    pub fn create(&self, who: Who, parent: Ino, name: &[u8], how: How) -> Result<(Entry, Handle), Fault> {
+        if let Some(ino) = self.resolve(parent, name)? {
+            // Somebody was quicker than the caller's kernel knew.
+            if how.exclusive {
+                return Err(Refusal::NameTaken.into());
+            }
+            let handle = self.open_to_write(who, ino, how)?;
+            return Ok((self.entry(who, ino)?, handle));
+        }
+        let (ino, handle) = match parent.kind {
+            Kind::Directory => self.create_in_secret(who, parent, name, how)?,
+            Kind::Versions if name.starts_with(b".") || is_sed_file(name, how) => {
+                self.create_scratch(who, parent, name)?
+            }
+            Kind::Versions => self.create_version(who, parent.node, name)?,
+            Kind::Stages if name.starts_with(b".") => self.create_scratch(who, parent, name)?,
+            Kind::Stages => return Err(Refusal::BadLink.into()),
+            Kind::Root | Kind::Instance => {
+                return Err(Refusal::NotAnEntry(String::from_utf8_lossy(name).into_owned()).into());
+            }
+            _ => return Err(Refusal::FixedEntry.into()),
+        };
+        Ok((self.entry(who, ino)?, handle))
+    }
+
+    /// What `handle` of `ino` reads. `paged` where the kernel reads ahead for its page cache, not for a caller's read(2).
+    pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
+        match handle {
+            Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
+            Handle::Value { no, .. } => Ok(Reading::Value(self.vault.value(&*self.loaded(ino.node)?, no)?)),
+            Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
+                Some(Held::Text(text)) => Ok(Reading::Text(text)),
+                Some(Held::Version(_) | Held::Draft(_) | Held::Scratch) | None => Err(Fault::BadHandle),
+            },
+            Handle::Draft { serial } => self.read_draft(who, serial),
+            Handle::Scratch { .. } => self.scratches.lock().copy(ino.ordinal).map(Reading::Value).ok_or(Fault::NoEntry),
+        }
+    }
+
+    fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        let loaded = self.loaded(ino.node)?;
+        let secret = record(&loaded)?;
+        if let Some(deletion) = &secret.deletion {
+            return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
+        }
+        let no = match ino.kind {
+            Kind::Current => secret.stages.current(),
+            _ => secret.version_no(ino.version_no()).map(|version| version.no),
+        };
+        let no = no.ok_or(Fault::NoEntry)?;
+        self.vault.pin(loaded.id(), no);
+        let serial = self.opens.add(ino, who.tid, Held::Version(no));
+        Ok(Handle::Value { serial, no })
+    }
+
+    fn open_version_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
+        let loaded = self.loaded(ino.node)?;
+        let secret = record(&loaded)?;
+        if let Some(deletion) = &secret.deletion {
+            return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
+        }
+        let version = secret.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
+        let target = Target::Version { secret: ino.node, id: version.id.clone(), no: version.no, exists: true };
+        let base = base(how, version.len as usize, false);
+        Ok(self.draft(who, ino, target, base, how, how.truncates))
+    }
+
+    /// `current` of a secret without one, or a scratch file.
+    fn create_in_secret(&self, who: Who, parent: Ino, name: &[u8], how: How) -> Result<(Ino, Handle), Fault> {
+        let place = self.place(parent)?;
+        if tree::fixed(Kind::Directory, name).is_some_and(|row| row.kind == Kind::Current) {
+            let secret = place.secret.id();
+            self.restore_scheduled(who, &place)?;
+            let ino = Ino::new(secret, Kind::Current);
+            let target = Target::Current { secret };
+            return Ok((ino, self.draft(who, ino, target, Base::Whole, how, true)));
+        }
+        may_be_scratch(&place, name, how)?;
+        self.create_scratch(who, parent, name)
+    }
+
+    fn create_version(&self, who: Who, secret: NodeId, name: &[u8]) -> Result<(Ino, Handle), Fault> {
+        let id = VersionId::parse(name)?;
+        let loaded = self.loaded(secret)?;
+        let directory = self.vault.directory_of(&loaded)?.ok_or(Fault::NoEntry)?;
+        self.restore_scheduled(who, &Place { directory, secret: loaded })?;
+        if let Some(version) = record(&*self.loaded(secret)?)?.version(&id) {
+            // It came back with the secret.
+            let ino = Ino::version(secret, version.no);
+            return Ok((ino, self.open_version_to_write(who, ino, How { truncates: true, ..How::default() })?));
+        }
+        let no = self.vault.promise_version(secret, &id)?;
+        let ino = Ino::version(secret, no);
+        let target = Target::Version { secret, id, no, exists: false };
+        Ok((ino, self.draft(who, ino, target, Base::Whole, How::default(), true)))
+    }
+
+    /// A secret whose `current` was just unlinked comes back when a value is written in its place: that is what `install`
+    /// does, and `mv` from another file system.
+    pub(super) fn restore_scheduled(&self, who: Who, place: &Place) -> Result<(), Fault> {
+        if record(&place.secret)?.deletion.is_some() {
+            self.vault.restore_in_place(who.caller(), place.secret.id())?;
+        }
+        Ok(())
+    }
+
+    fn create_scratch(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(Ino, Handle), Fault> {
+        let content = Content::File(Value::empty());
+        let slot = self.scratches.lock().add(parent, name, content, (who.uid, who.gid), self.vault.now())?;
+        let ino = Ino::scratch(slot);
+        Ok((ino, self.open_scratch(who, ino)?))
+    }
+
+    fn open_scratch(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        if self.scratches.lock().get(ino.ordinal).is_none() {
+            return Err(Fault::NoEntry);
+        }
+        Ok(Handle::Scratch { serial: self.opens.add(ino, who.tid, Held::Scratch) })
+    }
+
+    fn draft(&self, who: Who, ino: Ino, target: Target, base: Base, how: How, emptied: bool) -> Handle {
+        let draft = Draft::new(ino, target, who, base, how.appends, emptied);
+        let serial = self.opens.add(ino, who.tid, Held::Draft(Arc::new(DraftFile::new(draft))));
+        Handle::Draft { serial }
+    }
+
+    /// The version that an open handle of a value pins, given up.
+    pub(super) fn let_go(&self, ino: Ino, no: VersionNo) {
+        self.vault.unpin(ino.node, no);
+    }
+}
+
+/// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
+fn base(how: How, present: usize, adds: bool) -> Base {
+    if how.truncates || present == 0 {
+        Base::Whole
+    } else if how.appends && adds {
+        Base::Behind(present)
+    } else {
+        Base::Present(present)
+    }
+}
+
+/// `sed -i` opens its file as mkostemp(3) does, which no shell's redirection and no cp does: so a version may be named
+/// `sedation1`.
+fn is_sed_file(name: &[u8], how: How) -> bool {
+    scratch::is_sed_name(name) && how.exclusive && how.reads
+}
+
+/// Whether `name` in a secret's directory may be a file in memory. In the directory of a draft that is only what tools make
+/// on their way: `echo v > prod/db/password` without the `mkdir` is a mistake, and has to say so.
+fn may_be_scratch(place: &Place, name: &[u8], how: How) -> Result<(), Fault> {
+    let text = String::from_utf8_lossy(name).into_owned();
+    if RESERVED.contains(&text.as_str()) {
+        return Err(Refusal::ReservedName(text).into());
+    }
+    let by_mkostemp = how.exclusive && how.reads;
+    let beside_an_entry = RESERVED.iter().any(|entry| text.starts_with(entry));
+    if record(&place.secret)?.is_draft() && Component::parse(name).is_ok() && !by_mkostemp && !beside_an_entry {
+        return Err(Refusal::NotAnEntry(text).into());
+    }
+    Ok(())
+}

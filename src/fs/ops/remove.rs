@@ -1,0 +1,82 @@
+//! Removing. Unlinking `current` is DeleteSecret; from then on the secret's own entries can be removed without effect, so
+//! that every `rm -r` comes to its end. Nothing that is removed here is ever purged.
+
+use super::{Tree, Who, record};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::id::NodeId;
+use crate::secret::{Refusal, StageLabel};
+
+/// What a secret's entries may come to, by the life of their secret.
+enum Life {
+    /// It has versions and is not scheduled: nothing of it goes by itself.
+    Live,
+    /// No version yet: it goes with its directory.
+    Draft,
+    /// In the trash: what is still seen of it goes without effect.
+    Scheduled,
+}
+
+impl Tree {
+    /// Removes the file or link `name` in `parent`.
+    pub fn unlink(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
+        let ino = self.resolve(parent, name)?.ok_or(Fault::NoEntry)?;
+        match ino.kind {
+            Kind::Scratch => {
+                self.scratches.lock().remove(ino.ordinal);
+                Ok(())
+            }
+            Kind::Current => Ok(self.vault.schedule_deletion(who.caller(), ino.node)?),
+            Kind::Stage => match self.life(ino.node)? {
+                Life::Live => Ok(self.vault.remove_stage(who.caller(), ino.node, &StageLabel::parse(name)?)?),
+                Life::Draft | Life::Scheduled => Ok(()),
+            },
+            Kind::Version | Kind::Tags | Kind::Policy | Kind::Description | Kind::Cmk | Kind::Info => {
+                match self.life(ino.node)? {
+                    Life::Live => Err(Refusal::FixedEntry.into()),
+                    Life::Draft | Life::Scheduled => Ok(()),
+                }
+            }
+            Kind::Directory | Kind::Versions | Kind::Stages => Err(Fault::IsDirectory),
+            _ => Err(Refusal::FixedEntry.into()),
+        }
+    }
+
+    /// Removes the directory `name` in `parent`.
+    pub fn remove_directory(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
+        let ino = self.resolve(parent, name)?.ok_or(Fault::NoEntry)?;
+        match ino.kind {
+            Kind::Directory => {
+                let secret = self.place(ino)?.secret.id();
+                self.vault.remove_directory(who.caller(), ino.node)?;
+                let mut scratches = self.scratches.lock();
+                for within in [ino, Ino::new(secret, Kind::Versions), Ino::new(secret, Kind::Stages)] {
+                    scratches.remove_in(within);
+                }
+                Ok(())
+            }
+            Kind::Versions | Kind::Stages => match self.life(ino.node)? {
+                Life::Live => Err(Refusal::NotEmpty.into()),
+                Life::Draft | Life::Scheduled => {
+                    self.scratches.lock().remove_in(ino);
+                    Ok(self.vault.renew_entries(who.caller(), ino.node)?)
+                }
+            },
+            Kind::Instance => Err(Refusal::NotEmpty.into()),
+            Kind::InstanceControl | Kind::Keys | Kind::Key | Kind::Trash | Kind::Trashed | Kind::Control => {
+                Err(Refusal::FixedEntry.into())
+            }
+            _ => Err(Fault::NotDirectory),
+        }
+    }
+
+    fn life(&self, secret: NodeId) -> Result<Life, Fault> {
+        let loaded = self.loaded(secret)?;
+        let secret = record(&loaded)?;
+        Ok(match (secret.deletion.is_some(), secret.is_draft()) {
+            (true, _) => Life::Scheduled,
+            (false, true) => Life::Draft,
+            (false, false) => Life::Live,
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Renaming: a scratch file onto an entry is one write of it; an entry to a scratch name is a copy; a scheduled secret out
+//! of `.deleted/` is its restore; a label can take another's place. Nothing else moves.
+
+use super::{Tree, Who};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::fs::scratch::{Content, Scratch};
+use crate::fs::tree::{self, Shape};
+use crate::secret::{Component, Refusal, StageLabel, VersionId};
+use crate::value::Value;
+
+/// A name in a directory.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    pub parent: Ino,
+    pub name: &'a [u8],
+}
+
+impl Tree {
+    /// Gives what is at `from` the name `to`. With `keeps`, what is at `to` already is not replaced.
+    pub fn rename(&self, who: Who, from: At<'_>, to: At<'_>, keeps: bool) -> Result<(), Fault> {
+        let moved = self.resolve(from.parent, from.name)?.ok_or(Fault::NoEntry)?;
+        let target = self.resolve(to.parent, to.name)?;
+        if keeps && target.is_some() && target != Some(moved) {
+            return Err(Refusal::NameTaken.into());
+        }
+        match moved.kind {
+            Kind::Trashed => self.restore(who, moved, to),
+            Kind::Scratch => self.rename_scratch(who, moved.ordinal, to, target),
+            Kind::Stage if from.parent == to.parent => {
+                let (from, to) = (StageLabel::parse(from.name)?, StageLabel::parse(to.name)?);
+                Ok(self.vault.rename_stage(who.caller(), moved.node, &from, &to)?)
+            }
+            Kind::Directory => Err(Refusal::CannotRename.into()),
+            kind if is_text_or_value(kind) && self.is_scratch_name(to, target) => self.copy_to_scratch(who, moved, to),
+            _ => Err(Refusal::FixedEntry.into()),
+        }
+    }
+
+    fn restore(&self, who: Who, moved: Ino, to: At<'_>) -> Result<(), Fault> {
+        if !matches!(to.parent.kind, Kind::Instance | Kind::Directory) {
+            return Err(Refusal::FixedEntry.into());
+        }
+        Ok(self.vault.restore(who.caller(), moved.node, to.parent.node, &Component::parse(to.name)?)?)
+    }
+
+    fn rename_scratch(&self, who: Who, slot: u32, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
+        if self.is_scratch_name(to, target) {
+            self.scratches.lock().rename(slot, to.parent, to.name);
+            return Ok(());
+        }
+        // Out of the table while it is stored, so that nobody waits for that; back if it is refused.
+        let Some(file) = self.scratches.lock().remove(slot) else { return Err(Fault::NoEntry) };
+        let outcome = self.put_in_place(who, &file, to, target);
+        if outcome.is_err() {
+            self.scratches.lock().put_back(slot, file);
+        }
+        outcome
+    }
+
+    /// Stores a scratch file as the entry at `to`.
+    fn put_in_place(&self, who: Who, file: &Scratch, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
+        let bytes = match (&file.content, to.parent.kind) {
+            (Content::Link(link), Kind::Stages) => return self.move_label(who, to.parent.node, to.name, link),
+            (Content::File(bytes), Kind::Versions | Kind::Directory) => bytes,
+            (Content::Link(_) | Content::File(_), _) => return Err(Refusal::FixedEntry.into()),
+        };
+        if to.parent.kind == Kind::Versions {
+            let id = VersionId::parse(to.name)?;
+            let room = Some(self.vault.reserve()?);
+            return self.store_value(who, to.parent.node, Some(id), None, bytes, false, room).map(|_| ());
+        }
+        let place = self.place(to.parent)?;
+        let row = tree::fixed(Kind::Directory, to.name).ok_or(Refusal::CannotRename)?;
+        match row.kind {
+            Kind::Current => {
+                self.restore_scheduled(who, &place)?;
+                let room = Some(self.vault.reserve()?);
+                self.store_value(who, place.secret.id(), None, None, bytes, false, room).map(|_| ())
+            }
+            kind if row.shape == Shape::File && target.is_some() => {
+                self.store_text(who, Ino::new(place.secret.id(), kind), bytes.as_bytes(), false)
+            }
+            _ => Err(Refusal::FixedEntry.into()),
+        }
+    }
+
+    /// An editor's backup: the content goes to a scratch file with the entry's owner and bits, and the entry stays.
+    fn copy_to_scratch(&self, who: Who, moved: Ino, to: At<'_>) -> Result<(), Fault> {
+        let attr = self.attr(who, moved)?;
+        let handle = self.open_to_read(who, moved)?;
+        let copy = self.read(who, moved, handle, false).map(|bytes| Value::copy_of(bytes.slice(0, usize::MAX)));
+        self.release(who, handle);
+        let content = Content::File(copy?);
+        let mut scratches = self.scratches.lock();
+        if let Some(replaced) = scratches.named(to.parent, to.name) {
+            scratches.remove(replaced);
+        }
+        let slot = scratches.add(to.parent, to.name, content, (attr.uid, attr.gid), self.vault.now())?;
+        scratches.set_mode(slot, attr.mode);
+        drop(scratches);
+        // The kernel has moved the entry's own name there, and would go on believing it.
+        self.stale.lock().names.push((to.parent, to.name.to_vec()));
+        Ok(())
+    }
+
+    /// Whether a file renamed to `to` stays one in memory.
+    fn is_scratch_name(&self, to: At<'_>, target: Option<Ino>) -> bool {
+        match target {
+            Some(target) => target.kind == Kind::Scratch,
+            None => match to.parent.kind {
+                Kind::Directory => !crate::secret::RESERVED.iter().any(|entry| entry.as_bytes() == to.name),
+                Kind::Versions | Kind::Stages => to.name.starts_with(b"."),
+                _ => false,
+            },
+        }
+    }
+}
+
+fn is_text_or_value(kind: Kind) -> bool {
+    matches!(kind, Kind::Current | Kind::Tags | Kind::Policy | Kind::Description | Kind::Cmk)
+}

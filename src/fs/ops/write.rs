@@ -1,0 +1,200 @@
+//! Writing, and when it counts.
+//!
+//! A draft is stored by the close that leaves no writer: a FLUSH comes from every close(2), also from those of shells that
+//! only move a descriptor, so it stores nothing while the opener, another process that has written, or a descendant of
+//! theirs still has the file open for writing. What none of them stored, the last close (RELEASE) stores, which nobody
+//! hears of. A writer that a signal killed says so in /proc at its last FLUSH: then nothing is stored.
+
+use std::sync::Arc;
+
+use super::{Reading, Tree, Who};
+use crate::fs::draft::{Base, Draft, DraftFile, Poison, Target};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Handle, Ino, Kind};
+use crate::fs::opens::Held;
+use crate::fs::process::{Process, is_being_killed, writers_among};
+use crate::fs::refusals::Gesture;
+use crate::secret::Refusal;
+use crate::value::Value;
+
+impl Tree {
+    /// Takes `data` at `offset`.
+    ///
+    /// # Errors
+    /// All that can be refused of it: EFBIG past the limit, EEXIST where it differs from a version that exists, ENOSPC
+    /// where the disk has no room for the commit. After one of them the draft takes no more, and is never stored.
+    pub fn write(&self, who: Who, ino: Ino, handle: Handle, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        if let Handle::Scratch { .. } = handle {
+            return Ok(self.scratches.lock().write(ino.ordinal, offset, data)?);
+        }
+        let file = self.draft_file(handle)?;
+        let mut draft = file.lock();
+        self.poisoned(&draft)?;
+        draft.written_by(who.tid);
+        let outcome = self.take(who, &mut draft, offset, data);
+        if let Err(fault) = &outcome {
+            draft.poison = Some(Poison::Failed(fault.errno()));
+        }
+        file.show(&draft);
+        outcome
+    }
+
+    /// Cuts or fills the content of an open file.
+    pub(super) fn truncate(&self, who: Who, ino: Ino, handle: Handle, len: u64) -> Result<(), Fault> {
+        let len = usize::try_from(len).map_err(|_| Refusal::ValueTooLong)?;
+        if let Handle::Scratch { .. } = handle {
+            return Ok(self.scratches.lock().resize(ino.ordinal, len)?);
+        }
+        let file = self.draft_file(handle)?;
+        let mut draft = file.lock();
+        self.poisoned(&draft)?;
+        draft.written_by(who.tid);
+        if len > 0 {
+            self.take_in(who, &mut draft)?;
+            self.make_room(&mut draft)?;
+        }
+        draft.set_len(len)?;
+        file.show(&draft);
+        Ok(())
+    }
+
+    /// One close of `handle`.
+    pub fn flush(&self, who: Who, handle: Handle) -> Result<(), Fault> {
+        let Handle::Draft { .. } = handle else { return Ok(()) };
+        let file = self.draft_file(handle)?;
+        let mut draft = file.lock();
+        let closing = Process::of_thread(who.tid);
+        if closing.is_some_and(|process| draft.involves(process)) && is_being_killed(who.tid) {
+            draft.poison.get_or_insert(Poison::Killed);
+        }
+        self.poisoned(&draft)?;
+        if !draft.is_pending() || writers_among(&draft.processes(), closing, draft.ino.number()) > 0 {
+            return Ok(());
+        }
+        self.settle(who, &file, &mut draft)
+    }
+
+    /// fsync(2): what was written so far is stored, and durable.
+    pub fn sync(&self, who: Who, handle: Handle) -> Result<(), Fault> {
+        let Handle::Draft { .. } = handle else { return Ok(()) };
+        let file = self.draft_file(handle)?;
+        let mut draft = file.lock();
+        self.poisoned(&draft)?;
+        if draft.dirty { self.settle(who, &file, &mut draft) } else { Ok(()) }
+    }
+
+    /// The last close. It comes without a caller, and its error reaches nobody but the log.
+    pub fn release(&self, who: Who, handle: Handle) {
+        let Some(open) = self.opens.remove(handle.serial()) else { return };
+        match open.held {
+            Held::Version(no) => self.let_go(open.ino, no),
+            Held::Text(_) | Held::Scratch => {}
+            Held::Draft(file) => {
+                let mut draft = file.lock();
+                let opener = Who { op: who.op, ..draft.who };
+                let stores = draft.dirty || draft.emptied && draft.target == Target::Text;
+                if stores
+                    && draft.poison.is_none()
+                    && let Err(fault) = self.settle(opener, &file, &mut draft)
+                {
+                    self.refuse(opener, Gesture { verb: "last close", on: Some(open.ino), writes: true }, &fault);
+                }
+                if let Target::Version { secret, no, exists: false, .. } = draft.target {
+                    self.vault.release_version(secret, no);
+                }
+            }
+        }
+    }
+
+    /// What a draft reads like: its bytes, with the present content before or below them.
+    pub(super) fn read_draft(&self, who: Who, serial: u64) -> Result<Reading, Fault> {
+        let file = self.draft_file(Handle::Draft { serial })?;
+        let draft = file.lock();
+        let mut content = match draft.base {
+            Base::Whole => Value::empty(),
+            Base::Behind(_) | Base::Present(_) => self.present(who, draft.ino)?,
+        };
+        content.write_at(content.len(), draft.bytes.as_bytes());
+        Ok(Reading::Value(content))
+    }
+
+    fn take(&self, who: Who, draft: &mut Draft, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        self.take_in(who, draft)?;
+        let at = draft.position(offset);
+        if let Target::Version { secret, id, no, exists: true } = &draft.target {
+            let stored = self.vault.value(&*self.loaded(*secret)?, *no)?;
+            let end = at.saturating_add(data.len());
+            let same = stored.as_bytes().get(at..end) == Some(data) || self.only_trims(&stored, at, data);
+            if !same {
+                return Err(Refusal::VersionExists { id: id.clone() }.into());
+            }
+        }
+        self.make_room(draft)?;
+        Ok(draft.write(at, data)?)
+    }
+
+    /// Whether `data` is what is stored and the newline that the mount takes off.
+    fn only_trims(&self, stored: &Value, at: usize, data: &[u8]) -> bool {
+        let before = data.strip_suffix(b"\n");
+        self.options.trim_newline && before.is_some() && stored.as_bytes().get(at..) == before
+    }
+
+    /// Makes the present content the draft's own, so that a part of it can be replaced.
+    fn take_in(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
+        if let Base::Present(_) = draft.base {
+            draft.bytes = self.present(who, draft.ino)?;
+            draft.base = Base::Whole;
+        }
+        Ok(())
+    }
+
+    /// Holds room on the disk for the commit of this draft, once.
+    fn make_room(&self, draft: &mut Draft) -> Result<(), Fault> {
+        if draft.room.is_none() {
+            draft.room = Some(self.vault.reserve()?);
+        }
+        Ok(())
+    }
+
+    fn present(&self, who: Who, ino: Ino) -> Result<Value, Fault> {
+        let loaded = match ino.kind {
+            Kind::Current | Kind::Version => self.loaded(ino.node)?,
+            _ => return Ok(Value::from_vec(self.text(who, ino)?)),
+        };
+        let no = match ino.kind {
+            Kind::Current => super::record(&loaded)?.stages.current(),
+            _ => Some(ino.version_no()),
+        };
+        match no {
+            Some(no) => Ok(self.vault.value(&loaded, no)?),
+            None => Ok(Value::empty()),
+        }
+    }
+
+    /// Stores the draft. One that cannot be stored is never tried again.
+    fn settle(&self, who: Who, file: &DraftFile, draft: &mut Draft) -> Result<(), Fault> {
+        let outcome = self.store(who, draft);
+        match &outcome {
+            Ok(()) => (draft.dirty, draft.emptied) = (false, false),
+            Err(fault) => draft.poison = Some(Poison::Failed(fault.errno())),
+        }
+        draft.room = None;
+        file.show(draft);
+        outcome
+    }
+
+    fn poisoned(&self, draft: &Draft) -> Result<(), Fault> {
+        match draft.poison {
+            None => Ok(()),
+            Some(Poison::Failed(errno)) => Err(Fault::Poisoned(errno)),
+            Some(Poison::Killed) => Err(Fault::Poisoned(libc::EIO)),
+        }
+    }
+
+    fn draft_file(&self, handle: Handle) -> Result<Arc<DraftFile>, Fault> {
+        match self.opens.get(handle.serial()).map(|open| open.held) {
+            Some(Held::Draft(file)) => Ok(file),
+            Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None => Err(Fault::BadHandle),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Extended attributes of values, to be read: which version it is, its labels, its type, its ARN.
+
+use super::{Tree, record};
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Ino, Kind};
+use crate::secret::Refusal;
+
+const VERSION: &str = "user.kmsfs.version";
+const STAGES: &str = "user.kmsfs.stages";
+const DATA_TYPE: &str = "user.kmsfs.data-type";
+const ARN: &str = "user.kmsfs.arn";
+const NAMES: [&str; 4] = [VERSION, STAGES, DATA_TYPE, ARN];
+
+impl Tree {
+    /// The names of the attributes that `ino` has, each ended by a NUL.
+    pub fn xattr_names(&self, ino: Ino) -> Vec<u8> {
+        let names: &[&str] = if is_value(ino) { &NAMES } else { &[] };
+        names.iter().flat_map(|name| name.bytes().chain([0])).collect()
+    }
+
+    /// The attribute `name` of `ino`.
+    pub fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Fault> {
+        let name = NAMES.iter().find(|known| known.as_bytes() == name).ok_or(Fault::NoAttribute)?;
+        if !is_value(ino) {
+            return Err(Fault::NoAttribute);
+        }
+        let loaded = self.loaded(ino.node)?;
+        let secret = record(&loaded)?;
+        let version = match ino.kind {
+            Kind::Current => secret.current(),
+            _ => secret.version_no(ino.version_no()),
+        };
+        let version = version.ok_or(Fault::NoAttribute)?;
+        let text = match *name {
+            VERSION => version.id.as_str().to_owned(),
+            STAGES => secret.stages.of(version.no).iter().map(|label| label.as_str()).collect::<Vec<_>>().join(","),
+            DATA_TYPE => version.kind.as_str().to_owned(),
+            _ => self.arn(secret)?,
+        };
+        Ok(text.into_bytes())
+    }
+
+    /// None can be set. Tools try `system.` and `security.` ones by themselves, so only a user's own is a refusal.
+    pub fn set_xattr(&self, name: &[u8]) -> Result<(), Fault> {
+        if name.starts_with(b"user.") {
+            return Err(Refusal::Unsupported("setting an extended attribute").into());
+        }
+        Err(Fault::NoSuchFeature)
+    }
+}
+
+fn is_value(ino: Ino) -> bool {
+    matches!(ino.kind, Kind::Current | Kind::Version)
+}
