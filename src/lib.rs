@@ -29,7 +29,7 @@
 //!
 //! - Plaintext lives in [`value::Value`] alone, which is wiped when dropped.
 //! - What a writer was told is done is on the disk, whole; what was refused changed nothing.
-//! - Only `fs/fuse.rs` names fuser; only `store/sqlite` names rusqlite.
+//! - Only `fs/fuse` names fuser; only `store/sqlite` names rusqlite.
 
 pub mod crypto;
 pub mod fs;

@@ -1,53 +1,30 @@
-//! The adaptor to the kernel, and the only file that names fuser. It turns numbers into types, asks the tree, and turns the
-//! answer into a reply; it decides nothing.
-//!
-//! What only looks is answered by the thread that serves the request. What changes something goes to the line, whose one
-//! thread answers it. Invariant: no serving thread waits for a disk, for another request, or for a lock that is held over
-//! either; and no request is ever answered ENOSYS, after which the kernel would stop asking, unless that is what is wanted.
+//! A function for each request of the kernel.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, MountOption, Notifier, OpenAccMode, OpenFlags,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::Fault;
-use super::inode::{Handle, Ino};
-use super::line::Line;
-use super::ops::{At, Attr, AttrChange, Entry, How, Tree, Who};
-use super::refusals::Gesture;
-use super::tree::{Shape, shape};
+use super::convert::{
+    file_attr, file_type, handle, ino, inode_number, reply_empty, reply_entry, reply_open, reply_xattr,
+};
+use crate::fs::Fault;
+use crate::fs::inode::{Handle, Ino};
+use crate::fs::line::Line;
+use crate::fs::ops::{At, AttrChange, How, Tree, Who};
+use crate::fs::refusals::Gesture;
+use crate::fs::tree::shape;
 use crate::id::OpId;
-
-/// What is mounted where.
-#[derive(Debug, Clone)]
-pub struct Mount {
-    pub point: PathBuf,
-    /// Whether other users than the one who mounts may come in; the tree's permission bits decide what they may do.
-    pub allow_other: bool,
-    pub read_only: bool,
-}
-
-/// A mount that the kernel has, and that is served by [`Session::run`].
-pub struct Session {
-    inner: fuser::Session<Adaptor>,
-    point: PathBuf,
-}
-
-/// Takes a mount out of the tree of directories.
-pub struct Detacher {
-    point: PathBuf,
-}
+use crate::value::Value;
 
 /// Longest write in bytes that the kernel sends at once: a value fits twice, and no more plaintext than that can stand in
 /// the buffer that requests are read into.
@@ -58,78 +35,15 @@ const BACKGROUND_MAX: u16 = 256;
 const RESENT: u64 = 1 << 63;
 /// Longest name in bytes.
 const NAME_MAX: u32 = 255;
-/// Bytes of the blocks that stat(2) counts.
-const STAT_BLOCK: u64 = 512;
 
-/// Mounts the tree. When it returns, the kernel has the mount; it is answered once [`Session::run`] is called.
-pub fn attach(tree: Arc<Tree>, mount: &Mount) -> io::Result<Session> {
-    let mut connection = [0; 8];
-    getrandom::fill(&mut connection).map_err(|error| io::Error::other(error.to_string()))?;
-    let notifier = Arc::new(OnceLock::new());
-    let sweeper = tree.clone();
-    let adaptor = Adaptor {
-        tree,
-        connection,
-        notifier: notifier.clone(),
-        line: Line::start("kmsfs-change", move || sweeper.sweep())?,
-        // INVAL_ENTRY takes the directory's lock, which a caller may hold whose request stands in the line.
-        forgets: Arc::new(Line::start("kmsfs-forget", || {})?),
-    };
-    let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::FSName("kmsfs".into()),
-        MountOption::Subtype("kmsfs".into()),
-        MountOption::DefaultPermissions,
-        MountOption::NoSuid,
-        MountOption::NoDev,
-        MountOption::NoExec,
-        MountOption::NoAtime,
-        if mount.read_only { MountOption::RO } else { MountOption::RW },
-    ];
-    config.acl = if mount.allow_other { SessionACL::All } else { SessionACL::Owner };
-    // Two serve better than one even for one reader (measured).
-    config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from).max(2));
-    let point = mount.point.canonicalize()?;
-    let inner = fuser::Session::new(adaptor, &point, &config)?;
-    let _ = notifier.set(inner.notifier());
-    Ok(Session { inner, point })
-}
-
-impl Session {
-    /// For ending the mount from another thread.
-    pub fn detacher(&self) -> Detacher {
-        Detacher { point: self.point.clone() }
-    }
-
-    /// Serves until the mount is gone from the kernel.
-    pub fn run(self) -> io::Result<()> {
-        self.inner.run()
-    }
-}
-
-impl Detacher {
-    /// Takes the mount out of its place. What is open in it goes on; serving ends with the last of that.
-    pub fn detach(&self) -> io::Result<()> {
-        match rustix::mount::unmount(&self.point, rustix::mount::UnmountFlags::DETACH) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::PERM) => detach_by_helper(&self.point),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-fn detach_by_helper(point: &Path) -> io::Result<()> {
-    let status = Command::new("fusermount3").arg("-uz").arg("--").arg(point).status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("fusermount3 -uz ended with {status}"))) }
-}
-
-struct Adaptor {
-    tree: Arc<Tree>,
+/// A mount's requests, and what answers them.
+pub struct Adaptor {
+    pub tree: Arc<Tree>,
     /// Tells this mount's requests from those of any other.
-    connection: [u8; 8],
-    notifier: Arc<OnceLock<Notifier>>,
-    line: Line,
-    forgets: Arc<Line>,
+    pub connection: [u8; 8],
+    pub notifier: Arc<OnceLock<Notifier>>,
+    pub line: Line,
+    pub forgets: Arc<Line>,
 }
 
 impl Adaptor {
@@ -173,13 +87,13 @@ impl Adaptor {
             });
             let stale = tree.take_stale();
             for ino in stale.attrs {
-                tell(&notifier, |notifier| notifier.inval_inode(number(ino), -1, 0));
+                tell(&notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
             }
             reply(outcome);
             for (parent, name) in stale.names {
                 let notifier = notifier.clone();
                 forgets.put(move || {
-                    tell(&notifier, |notifier| notifier.inval_entry(number(parent), OsStr::from_bytes(&name)))
+                    tell(&notifier, |notifier| notifier.inval_entry(inode_number(parent), OsStr::from_bytes(&name)))
                 });
             }
         });
@@ -190,80 +104,6 @@ impl Adaptor {
 fn tell(notifier: &OnceLock<Notifier>, say: impl FnOnce(&Notifier) -> io::Result<()>) {
     if let Some(Err(error)) = notifier.get().map(say) {
         log::warn!("the kernel did not take a notification: {error}");
-    }
-}
-
-fn number(ino: Ino) -> INodeNo {
-    INodeNo(ino.number())
-}
-
-fn ino(number: INodeNo) -> Result<Ino, Fault> {
-    Ino::parse(number.0).ok_or(Fault::NoEntry)
-}
-
-fn handle(number: FileHandle) -> Result<Handle, Fault> {
-    Handle::parse(number.0).ok_or(Fault::BadHandle)
-}
-
-fn file_type(shape: Shape) -> FileType {
-    match shape {
-        Shape::Directory => FileType::Directory,
-        Shape::File => FileType::RegularFile,
-        Shape::Link => FileType::Symlink,
-    }
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    let modified = attr.modified.to_system();
-    FileAttr {
-        ino: number(attr.ino),
-        size: attr.size,
-        blocks: attr.size.div_ceil(STAT_BLOCK),
-        atime: modified,
-        mtime: modified,
-        ctime: attr.changed.to_system(),
-        crtime: attr.created.to_system(),
-        kind: file_type(attr.shape),
-        perm: attr.mode,
-        nlink: if attr.shape == Shape::Directory { 2 } else { 1 },
-        uid: attr.uid,
-        gid: attr.gid,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-fn reply_entry(reply: ReplyEntry, outcome: Result<Entry, Errno>) {
-    match outcome {
-        Ok(entry) => {
-            let generation = Generation(entry.generation);
-            reply.entry_with_ttls(&entry.attr_ttl, &entry.entry_ttl, &file_attr(&entry.attr), generation);
-        }
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
-    match outcome {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_open(reply: ReplyOpen, outcome: Result<(Handle, FopenFlags), Errno>) {
-    match outcome {
-        Ok((handle, flags)) => reply.opened(FileHandle(handle.number()), flags),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_xattr(reply: ReplyXattr, size: u32, outcome: Result<Vec<u8>, Errno>) {
-    match outcome {
-        Ok(bytes) if size == 0 => reply.size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
-        Ok(bytes) if bytes.len() > size as usize => reply.error(Errno::ERANGE),
-        Ok(bytes) => reply.data(&bytes),
-        Err(errno) => reply.error(errno),
     }
 }
 
@@ -461,7 +301,7 @@ impl fuser::Filesystem for Adaptor {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let data = crate::value::Value::copy_of(data);
+        let data = Value::copy_of(data);
         let act = move |tree: &Tree, who: Who| {
             tree.write(who, ino(number)?, handle(file)?, offset, data.as_bytes())?;
             Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
@@ -507,7 +347,7 @@ impl fuser::Filesystem for Adaptor {
     fn readdir(&self, request: &Request, number: INodeNo, _file: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let outcome = self.look(request, "readdir", number, |tree, _| {
             tree.list(ino(number)?, offset, &mut |next, name, entry| {
-                reply.add(self::number(entry), next, file_type(shape(entry.kind)), OsStr::from_bytes(name))
+                reply.add(inode_number(entry), next, file_type(shape(entry.kind)), OsStr::from_bytes(name))
             })
         });
         match outcome {
@@ -530,7 +370,7 @@ impl fuser::Filesystem for Adaptor {
                 let Ok(entry) = tree.entry(who, found) else { return false };
                 let ttl = entry.entry_ttl.min(entry.attr_ttl);
                 let (attr, generation) = (file_attr(&entry.attr), Generation(entry.generation));
-                reply.add(self::number(found), next, OsStr::from_bytes(name), &ttl, &attr, generation)
+                reply.add(inode_number(found), next, OsStr::from_bytes(name), &ttl, &attr, generation)
             })
         });
         match outcome {
