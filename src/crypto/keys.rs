@@ -4,7 +4,7 @@
 //! sub(label) = HKDF-Expand-SHA256(MasterKey, "kmsfs/0/" label || store id, 32)
 //!     MasterKey is 32 random bytes, so it serves as the pseudorandom key itself
 //! root records:  NodeKeys { meta: sub("root-meta"), index: sub("root-index") }
-//! head:          sub("head")         set digest: sub("set")
+//! head:          sub("head")         set digest: sub("set")         anchor: sub("anchor")
 //! wraps of instances' keys: sub("wrap-node")      wraps of CMKs: sub("wrap-cmk")
 //! ```
 
@@ -167,6 +167,13 @@ impl MasterKey {
     pub fn open_head(&self, store: StoreId, sealed: &Sealed) -> Result<Head, CryptoError> {
         let plain = open(self.sub("head", store).bytes(), &Aad::new("head", store), sealed.as_bytes(), "the head")?;
         Head::from_bytes(&plain)
+    }
+
+    /// What an anchor keeps of a head, to know it again without holding it: `HMAC-SHA256(sub("anchor"), head)`.
+    pub fn anchor_mark(&self, store: StoreId, head: &Head) -> [u8; 32] {
+        let mut mac = mac(&self.sub("anchor", store));
+        mac.update(&head.to_bytes());
+        mac.finalize().into_bytes().into()
     }
 
     /// What row `at` of table `table` adds to the set digest:

@@ -5,11 +5,12 @@
 //! may happen stands in `secret`.
 //!
 //! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values`, `promise` (the
-//! verbs), `boot` and `slots` (making and unlocking a store), `verify`.
+//! verbs), `boot` and `slots` (making and unlocking a store), `anchor`, `verify`.
 //!
 //! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
 //! refused verb was about to change stays as it was.
 
+mod anchor;
 mod boot;
 mod error;
 mod keyring;
@@ -30,12 +31,13 @@ use std::time::SystemTime;
 use lru::LruCache;
 use parking_lot::Mutex;
 
+pub use anchor::Anchor;
 pub use boot::{Owner, init, unlock};
 pub use error::{UnlockError, VaultError};
 pub use load::{Listing, Placed};
 pub use node::{Access, Directory, Instance, Key, Loaded, Node, Root, SecretNode};
 pub use secrets::{Draft, Written};
-pub use slots::SlotInfo;
+pub use slots::{SlotInfo, slots};
 pub use tree::AccessChange;
 pub use verify::VerifyReport;
 
@@ -113,6 +115,12 @@ impl Vault {
     /// The moment as the vault sees it.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Leaves the store at rest: the engine's log is emptied, so that its files can be copied.
+    pub fn rest(&self) -> Result<(), VaultError> {
+        let _ledger = self.ledger.lock();
+        Ok(self.store.shred()?)
     }
 
     /// How the engine below stands.

@@ -5,7 +5,7 @@ use super::ledger::system_place;
 use super::{Vault, VaultError};
 use crate::crypto::{KdfParams, SlotKind, Source, open_slot, seal_slot, slot_kind};
 use crate::id::NodeId;
-use crate::store::{Expect, Op, Record};
+use crate::store::{Expect, Op, Record, Store};
 
 /// The most unlock slots a store has: few, so that trying all of them costs little.
 pub(super) const SLOTS: u8 = 8;
@@ -23,20 +23,33 @@ pub struct SlotInfo {
     pub kind: Option<SlotKind>,
 }
 
+/// The slots in use of a store that nobody has unlocked.
+pub fn slots(store: &dyn Store) -> Result<Vec<SlotInfo>, VaultError> {
+    let used = slot_records(store)?;
+    let info = |(number, record): &(u8, Record)| SlotInfo { number: *number, kind: slot_kind(&record.sealed).ok() };
+    Ok(used.iter().map(info).collect())
+}
+
+fn slot_records(store: &dyn Store) -> Result<Vec<(u8, Record)>, VaultError> {
+    let mut used = Vec::new();
+    for number in 0..SLOTS {
+        if let Some(record) = store.get(slot_node(number))? {
+            used.push((number, record));
+        }
+    }
+    Ok(used)
+}
+
 impl Vault {
     /// The slots in use.
     pub fn slots(&self) -> Result<Vec<SlotInfo>, VaultError> {
-        let used = self.slot_records()?;
-        Ok(used
-            .iter()
-            .map(|(number, record)| SlotInfo { number: *number, kind: slot_kind(&record.sealed).ok() })
-            .collect())
+        slots(&*self.store)
     }
 
     /// Adds a slot for `source`, and opens it from what was stored before it says so. Answers its number.
     pub fn add_slot(&self, source: &Source<'_>, kdf: KdfParams) -> Result<u8, VaultError> {
         let _ledger = self.ledger.lock();
-        let used = self.slot_records()?;
+        let used = slot_records(&*self.store)?;
         let number = (0..SLOTS)
             .find(|number| used.iter().all(|(taken, _)| taken != number))
             .ok_or_else(|| VaultError::Slot(format!("all {SLOTS} unlock slots are in use; remove one first")))?;
@@ -53,7 +66,7 @@ impl Vault {
     /// Removes slot `number` and overwrites it; the last one that can still open the store stays.
     pub fn remove_slot(&self, number: u8) -> Result<(), VaultError> {
         let _ledger = self.ledger.lock();
-        let used = self.slot_records()?;
+        let used = slot_records(&*self.store)?;
         let Some((_, record)) = used.iter().find(|(taken, _)| *taken == number) else {
             return Err(VaultError::Slot(format!("there is no unlock slot {number}")));
         };
@@ -64,15 +77,5 @@ impl Vault {
         let op = Op::DeleteRecord { id: record.id, expect: Expect::Revision(record.revision) };
         self.store.commit(&[op], new_op()?, None)?;
         Ok(self.store.shred()?)
-    }
-
-    fn slot_records(&self) -> Result<Vec<(u8, Record)>, VaultError> {
-        let mut used = Vec::new();
-        for number in 0..SLOTS {
-            if let Some(record) = self.store.get(slot_node(number))? {
-                used.push((number, record));
-            }
-        }
-        Ok(used)
     }
 }

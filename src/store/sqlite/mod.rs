@@ -54,7 +54,7 @@ impl SqliteStore {
         let io = |source| OpenError::Io { path: dir.display().to_string(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
         let lock = lock(dir)?;
-        if dir.join(DATABASE).try_exists().map_err(io)? {
+        if Self::exists(dir).map_err(io)? {
             return Err(OpenError::Exists(dir.display().to_string()));
         }
         let unfinished = dir.join(UNFINISHED);
@@ -77,12 +77,16 @@ impl SqliteStore {
     /// # Errors
     /// `Missing`, `InUse`, `Newer` (nothing was written), `Damaged` where the file is no store.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let present = dir.join(DATABASE).try_exists();
-        if !present.map_err(|source| OpenError::Io { path: dir.display().to_string(), source })? {
+        if !Self::exists(dir).map_err(|source| OpenError::Io { path: dir.display().to_string(), source })? {
             return Err(OpenError::Missing(dir.display().to_string()));
         }
         let lock = lock(dir)?;
         Self::open_locked(dir, lock)
+    }
+
+    /// Whether there is a store in `dir`, sound or not.
+    pub fn exists(dir: &Path) -> io::Result<bool> {
+        dir.join(DATABASE).try_exists()
     }
 
     fn open_locked(dir: &Path, lock: File) -> Result<Self, OpenError> {
