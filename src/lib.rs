@@ -32,6 +32,7 @@
 //! - Only `fs/fuse` names fuser; only `store/sqlite` names rusqlite.
 
 pub mod crypto;
+pub mod daemon;
 pub mod fs;
 pub mod id;
 pub mod sealed;

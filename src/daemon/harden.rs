@@ -1,0 +1,69 @@
+//! What the process gives up so that keys stay in it: no core dump, no ptrace by its own user, no page on a swap device, no
+//! file that others can read.
+//!
+//! Invariant: what could not be had is said in the log, and in the answer; it never stops the daemon.
+
+#![allow(unsafe_code)]
+
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
+use rustix::thread::{CapabilitySet, capabilities};
+
+/// What was achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hardening {
+    /// No core dumps, and neither ptrace nor /proc/<pid>/mem for processes of the same user.
+    pub undumpable: bool,
+    /// No page goes to a swap device.
+    pub locked: bool,
+}
+
+/// Allocations from here on are given back to the system when freed. glibc raises the threshold when a large block is freed,
+/// and then keeps the session's 16 MiB read buffers resident: 200 mounts took 985 MB so, and 7 MB with the threshold fixed.
+#[cfg(target_env = "gnu")]
+const MMAP_THRESHOLD: libc::c_int = 128 * 1024;
+
+/// Hardens this process. To be called before a key is read and before another thread is started.
+pub fn harden() -> Hardening {
+    umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let hardening = Hardening { undumpable: forbid_dumps(), locked: lock_memory() };
+    return_large_blocks();
+    hardening
+}
+
+fn forbid_dumps() -> bool {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let done = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = done {
+        log::warn!("core dumps of this process may hold keys: {error}");
+    }
+    done.is_ok()
+}
+
+/// Under a limit, locking all memory would make later allocations fail; so it is locked only where there is none.
+fn lock_memory() -> bool {
+    let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
+    if !capable && getrlimit(Resource::Memlock).current.is_some() {
+        log::warn!("memory is not locked and may be swapped: it takes CAP_IPC_LOCK or an unlimited RLIMIT_MEMLOCK");
+        return false;
+    }
+    match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
+        Ok(()) => true,
+        Err(error) => {
+            log::warn!("memory is not locked and may be swapped: {error}");
+            false
+        }
+    }
+}
+
+#[cfg(target_env = "gnu")]
+fn return_large_blocks() {
+    // SAFETY: mallopt takes two integers and changes the allocator's settings under the allocator's own lock.
+    let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD) };
+    if taken != 1 {
+        log::warn!("the allocator keeps large blocks: more memory stays resident than needed");
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn return_large_blocks() {}

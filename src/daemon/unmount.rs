@@ -1,0 +1,166 @@
+//! Taking a mount down, and waiting until its daemon has let go of the store.
+//!
+//! Root asks the kernel; others ask fusermount3. Invariant: when [`unmount`] answers `Ok` for a mount that told who serves it,
+//! that process has ended, so that the store can be opened at once.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::{mounts, point, probe};
+
+/// Why the mount is still there, or its daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum UnmountError {
+    #[error("no kmsfs is mounted on {0}")]
+    NotMounted(PathBuf),
+    #[error("the mount on {0} is in use")]
+    Busy(PathBuf),
+    #[error("you may not unmount {0}")]
+    NotPermitted(PathBuf),
+    #[error("fusermount3 is not to be found")]
+    NoFusermount,
+    #[error("cannot unmount {point}: {why}")]
+    Helper { point: PathBuf, why: String },
+    #[error("{point} is unmounted, but its daemon (pid {pid}) has not ended within {} seconds", LAST_WORDS.as_secs())]
+    StillRunning { point: PathBuf, pid: i32 },
+    #[error("cannot unmount {point}: {source}")]
+    Io { point: PathBuf, source: io::Error },
+}
+
+/// How a mount is taken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Only when nobody uses it.
+    Free,
+    /// Out of the tree now; served until its last user goes.
+    Lazy,
+}
+
+/// How long a mount is asked who serves it: a daemon that hangs must not keep it from being unmounted.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a daemon may take to close its store.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+/// The name that the kernel has for our processes.
+const COMM: &str = "kmsfs";
+
+/// Unmounts `point` and waits for the end of its daemon; a lazy one is not waited for.
+pub fn unmount(point: &Path, manner: Manner) -> Result<(), UnmountError> {
+    let mounted = mounts::find(point).map_err(|source| UnmountError::Io { point: point.to_owned(), source })?;
+    let point = &mounted.ok_or_else(|| UnmountError::NotMounted(point.to_owned()))?.path;
+    // Before the mount goes: afterwards nobody could say which process it was.
+    let servers = match manner {
+        Manner::Free => servers(point),
+        Manner::Lazy => Vec::new(),
+    };
+    take_down(point, manner)?;
+    wait_for(point, &servers)
+}
+
+/// For a daemon whose own mount is in use: out of the tree, whoever has it open.
+pub(super) fn detach_lazily(point: &Path) -> Result<(), UnmountError> {
+    take_down(point, Manner::Lazy)
+}
+
+fn take_down(point: &Path, manner: Manner) -> Result<(), UnmountError> {
+    if rustix::process::geteuid().is_root() { ask_kernel(point, manner) } else { ask_helper(point, manner) }
+}
+
+fn ask_kernel(point: &Path, manner: Manner) -> Result<(), UnmountError> {
+    let flags = match manner {
+        Manner::Free => UnmountFlags::NOFOLLOW,
+        Manner::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+    };
+    let at = point.to_owned();
+    rustix::mount::unmount(point, flags).map_err(|error| match error {
+        rustix::io::Errno::BUSY => UnmountError::Busy(at),
+        rustix::io::Errno::PERM => UnmountError::NotPermitted(at),
+        error => UnmountError::Io { point: at, source: error.into() },
+    })
+}
+
+fn ask_helper(point: &Path, manner: Manner) -> Result<(), UnmountError> {
+    let mut helper = Command::new(point::fusermount().ok_or(UnmountError::NoFusermount)?);
+    helper.arg("-u");
+    if manner == Manner::Lazy {
+        helper.arg("-z");
+    }
+    // Its words are read, so they must be the untranslated ones.
+    let output = helper.arg("--").arg(point).env("LC_ALL", "C").output();
+    let output = output.map_err(|source| UnmountError::Io { point: point.to_owned(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(if why.contains("busy") {
+        UnmountError::Busy(point.to_owned())
+    } else if why.contains("not permitted") {
+        UnmountError::NotPermitted(point.to_owned())
+    } else {
+        UnmountError::Helper { point: point.to_owned(), why }
+    })
+}
+
+/// The processes that serve `point`, as far as it tells.
+fn servers(point: &Path) -> Vec<(i32, OwnedFd)> {
+    let Ok(status) = probe::ask(point, PATIENCE) else { return Vec::new() };
+    let handle = |pid: i32| {
+        let server = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        // In another pid namespace the number is somebody else's, whose end would never come.
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (comm.trim_end() == COMM).then_some((pid, server))
+    };
+    probe::pids(&status).into_iter().filter_map(handle).collect()
+}
+
+fn wait_for(point: &Path, servers: &[(i32, OwnedFd)]) -> Result<(), UnmountError> {
+    let deadline = Instant::now() + LAST_WORDS;
+    for (pid, server) in servers {
+        if !ended(server, deadline).map_err(|source| UnmountError::Io { point: point.to_owned(), source })? {
+            return Err(UnmountError::StillRunning { point: point.to_owned(), pid: *pid });
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the process behind `server`; whether it ended in time.
+pub(super) fn ended(server: &OwnedFd, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(server, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_mounted_is_not_unmounted() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(unmount(dir.path(), Manner::Free), Err(UnmountError::NotMounted(_))));
+        assert!(matches!(unmount(Path::new("/proc"), Manner::Lazy), Err(UnmountError::NotMounted(_))));
+    }
+
+    #[test]
+    fn an_end_is_waited_for() {
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        assert!(!ended(&handle, Instant::now()).unwrap());
+        drop(child.stdin.take());
+        assert!(ended(&handle, Instant::now() + LAST_WORDS).unwrap());
+        child.wait().unwrap();
+    }
+}
