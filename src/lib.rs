@@ -31,6 +31,7 @@
 //! - What a writer was told is done is on the disk, whole; what was refused changed nothing.
 //! - Only `fs/fuse` names fuser; only `store/sqlite` names rusqlite.
 
+pub mod cli;
 pub mod crypto;
 pub mod daemon;
 pub mod fs;

@@ -90,7 +90,7 @@ const OTHERS: u32 = 0o077;
 pub fn read_key(source: &KeySource, store: &Path) -> Result<Key, KeyError> {
     match source {
         KeySource::KeyFile(path) => read_key_bytes(&mut open_private(path, store)?, path),
-        KeySource::PassphraseFile(path) => read_passphrase(&mut open_private(path, store)?, path),
+        KeySource::PassphraseFile(path) => read_passphrase(&mut open_private(path, store)?, path).map(Key::Passphrase),
         KeySource::Passphrase(bytes) => first_line(bytes).map(Key::Passphrase),
         KeySource::Credential(name) => {
             let path = credential_path(name)?;
@@ -101,10 +101,10 @@ pub fn read_key(source: &KeySource, store: &Path) -> Result<Key, KeyError> {
 }
 
 /// The passphrase in what `input` gives, its first line; `path` names it in errors.
-pub fn read_passphrase(input: &mut impl io::Read, path: &Path) -> Result<Key, KeyError> {
+pub fn read_passphrase(input: &mut impl io::Read, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let mut bytes = Zeroizing::new(vec![0; MAX_PASSPHRASE + 2]);
     let len = fill(input, &mut bytes).map_err(|source| io_error(path, source))?;
-    first_line(&bytes[..len]).map(Key::Passphrase)
+    first_line(&bytes[..len])
 }
 
 /// Makes a key file of random bytes, durably and for its owner alone, and the directories above it.

@@ -1,0 +1,108 @@
+//! `kmsfs rekey`: what opens a store. Slots are added and removed; the master key below them, and all that it seals, stays.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::keys::{Asking, KeyArgs, StoreArgs, passphrase};
+use super::report::CliError;
+use super::{places, show};
+use crate::crypto::{KdfParams, SlotKind};
+use crate::daemon::{self, Key, KeyError, KeySource};
+use crate::vault::{SlotInfo, Vault};
+
+/// Add, remove and list the keys and passphrases that open an unmounted store
+///
+/// A store has up to eight unlock slots, each of which opens all of it; at least one stays. To change a key, add the new one,
+/// then remove the old one's slot. Backups made before still open with the old key.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: another key file instead of the present one
+  kmsfs rekey list
+  kmsfs rekey add-key-file /etc/kmsfs/new.key
+  kmsfs rekey --key-file /etc/kmsfs/new.key remove 0")]
+pub struct RekeyArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Debug, Subcommand)]
+enum Step {
+    /// Let a key file open the store; it is made when it is missing
+    #[command(after_help = "Example:\n  kmsfs rekey add-key-file /media/usb/kmsfs.key")]
+    AddKeyFile {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Let a passphrase open the store; it is asked for, twice
+    #[command(after_help = "Example:\n  pass show kmsfs | kmsfs rekey add-passphrase --from -")]
+    AddPassphrase {
+        /// Take the first line of this file instead (mode 0600); `-` is stdin
+        #[arg(long, value_name = "FILE", default_value = "-", hide_default_value = true)]
+        from: PathBuf,
+    },
+    /// Take an unlock slot away, and overwrite it
+    #[command(after_help = "Example:\n  kmsfs rekey remove 1")]
+    Remove {
+        #[arg(value_name = "N")]
+        slot: u8,
+    },
+    /// Show the unlock slots; this takes no key
+    #[command(after_help = "Example:\n  kmsfs rekey list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub fn run(args: &RekeyArgs) -> Result<(), CliError> {
+    daemon::harden();
+    let store = args.store.dir()?;
+    let open = || -> Result<Arc<Vault>, CliError> { Ok(daemon::unlock_store(&store, &args.key.key_for(&store)?)?) };
+    match &args.step {
+        Step::List { json } => list(&daemon::slots_of(&store)?, *json),
+        Step::AddKeyFile { file } => {
+            // The store first: a key is made for one that opens.
+            let vault = open()?;
+            let path = places::absolute(file)?;
+            let key = match daemon::read_key(&KeySource::KeyFile(path.clone()), &store) {
+                Err(KeyError::Missing(_)) => daemon::make_key_file(&path, &store)?,
+                read => read?,
+            };
+            add(&vault, &key)
+        }
+        Step::AddPassphrase { from } => {
+            let vault = open()?;
+            add(&vault, &daemon::read_key(&passphrase(from, Asking::Twice)?, &store)?)
+        }
+        Step::Remove { slot } => {
+            open()?.remove_slot(*slot)?;
+            show::print(&format!("removed unlock slot {slot}\n"))
+        }
+    }
+}
+
+fn add(vault: &Vault, key: &Key) -> Result<(), CliError> {
+    let number = vault.add_slot(&key.source(), KdfParams::DEFAULT)?;
+    show::print(&format!("added unlock slot {number}\n"))
+}
+
+fn list(slots: &[SlotInfo], as_json: bool) -> Result<(), CliError> {
+    let kind = |slot: &SlotInfo| match slot.kind {
+        Some(SlotKind::KeyFile) => "key-file",
+        Some(SlotKind::Passphrase) => "passphrase",
+        None => "damaged",
+    };
+    if as_json {
+        return show::print_json(
+            &slots.iter().map(|slot| json!({ "slot": slot.number, "kind": kind(slot) })).collect(),
+        );
+    }
+    show::print_table(["SLOT", "KIND"], slots.iter().map(|slot| [slot.number.to_string(), kind(slot).to_owned()]))
+}
