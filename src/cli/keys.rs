@@ -32,14 +32,13 @@ impl StoreArgs {
 
 /// What unlocks it: one of these. Never the key itself: arguments are seen by every user of the machine.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
 pub struct KeyArgs {
     /// A file of 32 bytes or 64 hexadecimal digits, of mode 0600 [default: /etc/kmsfs/master.key for root,
     /// $XDG_CONFIG_HOME/kmsfs/master.key else]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["passphrase_file", "credential"])]
     key_file: Option<PathBuf>,
     /// A file of mode 0600 whose first line is a passphrase; `-` reads it from stdin, or asks on a terminal
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "credential")]
     passphrase_file: Option<PathBuf>,
     /// A systemd credential of this name, with the content of a key file
     #[arg(long, value_name = "NAME", global = true)]

@@ -50,6 +50,9 @@ enum Verb {
 /// The variable with the log's filter: `warn`, `debug`, `kmsfs::daemon=trace`.
 const LOG_FILTER: &str = "KMSFS_LOG";
 
+/// What a daemon logs unless told otherwise: its own doings, and the troubles of what it stands on.
+const DAEMON_LOG: &str = "warn,kmsfs=info";
+
 /// The whole command line, as help, completions and man pages see it.
 fn command() -> clap::Command {
     Cli::command().after_help(format!(
@@ -61,17 +64,26 @@ fn command() -> clap::Command {
 
 /// Parses the command line, does what it says, and tells how it went.
 pub fn main() -> ExitCode {
-    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let exit = match parsed {
-        Ok(cli) => run(cli.verb).unwrap_or_else(|error| report::tell(&error.to_failure())),
+    let exit = if std::env::args_os().nth(1).is_some_and(|verb| verb == mount::SERVE) {
+        mount::ServeArgs::try_parse_from(std::env::args_os().skip(1)).map(serve)
+    } else {
+        command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)).map(|cli| run(cli.verb))
+    };
+    let exit = match exit {
+        Ok(outcome) => outcome.unwrap_or_else(|error| report::tell(&error.to_failure())),
         Err(error) => tell_usage(&error),
     };
     ExitCode::from(exit.code())
 }
 
+fn serve(args: mount::ServeArgs) -> Result<Exit, CliError> {
+    start_log(DAEMON_LOG);
+    mount::serve(&args)
+}
+
 fn run(verb: Verb) -> Result<Exit, CliError> {
     start_log(match verb {
-        Verb::Mount(_) => "warn,kmsfs=info",
+        Verb::Mount(_) => DAEMON_LOG,
         Verb::Init(_)
         | Verb::Umount(_)
         | Verb::Status(_)

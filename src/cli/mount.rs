@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use super::exit::Exit;
 use super::keys::{Asking, KeyArgs, StoreArgs};
@@ -49,21 +49,26 @@ pub struct MountArgs {
     /// Take a store that was rolled back as it is, and anchor it anew
     #[arg(long)]
     accept_rollback: bool,
-    /// This process is the daemon: a passphrase comes on stdin, the verdict goes to stdout
-    #[arg(long, hide = true)]
-    serving: bool,
     /// An empty directory
     #[arg(value_name = "M")]
     point: PathBuf,
 }
 
+/// How `kmsfs mount` starts its daemon: the same arguments, resolved, after a word that is no verb of the command line. A
+/// passphrase comes on stdin, the verdict goes to stdout.
+#[derive(Debug, Parser)]
+#[command(name = "kmsfs serve")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    mount: MountArgs,
+}
+
+/// The word.
+pub const SERVE: &str = "serve";
 /// Says that there is no anchor.
 const NO_ANCHOR: &str = "none";
 
 pub fn run(args: &MountArgs) -> Result<Exit, CliError> {
-    if args.serving {
-        return serve_in_background(args);
-    }
     let (store, point) = (args.store.dir()?, places::absolute(&args.point)?);
     let key = if args.init { prepare(args, &store, &point)? } else { args.key.source_for(&store)? };
     let order = order(args, key)?;
@@ -128,8 +133,7 @@ fn to_args(order: &Order) -> Vec<OsString> {
         trim_newline: order.options.trim_newline,
         allow_other: None,
     };
-    let mut args: Vec<OsString> =
-        vec!["mount".into(), "--serving".into(), "--store".into(), order.store.clone().into()];
+    let mut args: Vec<OsString> = vec![SERVE.into(), "--store".into(), order.store.clone().into()];
     match &order.key {
         KeySource::KeyFile(path) => args.extend(["--key-file".into(), path.into()]),
         KeySource::PassphraseFile(path) => args.extend(["--passphrase-file".into(), path.into()]),
@@ -148,7 +152,8 @@ fn to_args(order: &Order) -> Vec<OsString> {
     args
 }
 
-fn serve_in_background(args: &MountArgs) -> Result<Exit, CliError> {
+/// The daemon that `kmsfs mount` waits for.
+pub fn serve(ServeArgs { mount: args }: &ServeArgs) -> Result<Exit, CliError> {
     let reporter = Reporter::take_over().map_err(CliError::Background)?;
     let mut reporter = Some(reporter);
     let served = background(args, &mut reporter);

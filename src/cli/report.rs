@@ -148,6 +148,9 @@ fn point(error: &PointError) -> Verdict {
         PointError::NoDevice => {
             Some("load the module: modprobe fuse; for a container: --device /dev/fuse --cap-add SYS_ADMIN".to_owned())
         }
+        PointError::Device(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(
+            "it is for everybody on most systems: chmod 666 /dev/fuse; in a container: --device /dev/fuse".to_owned(),
+        ),
         PointError::Device(_) => Some(
             "load the module: modprobe fuse; in a container the device must be allowed: --device /dev/fuse".to_owned(),
         ),

@@ -1,7 +1,7 @@
 //! What the process gives up so that keys stay in it: no core dump, no ptrace by its own user, no page on a swap device, no
 //! file that others can read.
 //!
-//! Invariant: what could not be had is said in the log, and in the answer; it never stops the daemon.
+//! Invariant: what could not be had is in the answer, for the log; it never stops the daemon.
 
 #![allow(unsafe_code)]
 
@@ -9,13 +9,13 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What was achieved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was achieved, or why it was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hardening {
     /// No core dumps, and neither ptrace nor /proc/<pid>/mem for processes of the same user.
-    pub undumpable: bool,
+    pub undumpable: Result<(), String>,
     /// No page goes to a swap device.
-    pub locked: bool,
+    pub locked: Result<(), String>,
 }
 
 /// Allocations from here on are given back to the system when freed. glibc raises the threshold when a large block is freed,
@@ -31,38 +31,27 @@ pub fn harden() -> Hardening {
     hardening
 }
 
-fn forbid_dumps() -> bool {
+fn forbid_dumps() -> Result<(), String> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let done = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
-    if let Err(error) = done {
-        log::warn!("core dumps of this process may hold keys: {error}");
-    }
-    done.is_ok()
+    done.map_err(|error| error.to_string())
 }
 
 /// Under a limit, locking all memory would make later allocations fail; so it is locked only where there is none.
-fn lock_memory() -> bool {
+fn lock_memory() -> Result<(), String> {
     let capable = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     if !capable && getrlimit(Resource::Memlock).current.is_some() {
-        log::warn!("memory is not locked and may be swapped: it takes CAP_IPC_LOCK or an unlimited RLIMIT_MEMLOCK");
-        return false;
+        return Err("it takes CAP_IPC_LOCK or an unlimited RLIMIT_MEMLOCK".into());
     }
-    match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
-        Ok(()) => true,
-        Err(error) => {
-            log::warn!("memory is not locked and may be swapped: {error}");
-            false
-        }
-    }
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(flags).map_err(|error| error.to_string())
 }
 
 #[cfg(target_env = "gnu")]
 fn return_large_blocks() {
-    // SAFETY: mallopt takes two integers and changes the allocator's settings under the allocator's own lock.
-    let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD) };
-    if taken != 1 {
-        log::warn!("the allocator keeps large blocks: more memory stays resident than needed");
-    }
+    // SAFETY: mallopt takes two integers and changes the allocator's settings under the allocator's own lock. Where it
+    // refuses, more memory stays resident than needed, and nothing else.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD) };
 }
 
 #[cfg(not(target_env = "gnu"))]

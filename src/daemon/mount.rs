@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::anchor::{self, AnchorError, AnchorPlace};
-use super::harden::harden;
+use super::harden::{Hardening, harden};
 use super::open::{StoreFailure, unlock_store};
 use super::point::{PointError, check_point};
 use super::unlock::{KeyError, KeySource, read_key};
@@ -64,12 +64,8 @@ pub fn run(order: &Order, ready: impl FnOnce() -> io::Result<()>) -> Result<(), 
     let vault = unlock_store(&order.store, &key)?;
     drop(key);
     let anchored = anchor::hold(&order.anchor, &vault, &order.store, order.accept_rollback)?;
-    log::info!(
-        "unlocked the store {}; memory locked: {}, core dumps forbidden: {}",
-        vault.store_id(),
-        hardening.locked,
-        hardening.undumpable,
-    );
+    log::info!("unlocked the store {}", vault.store_id());
+    note(&hardening);
     let mount =
         Mount { point: order.point.clone(), allow_other: order.allow_other, read_only: order.options.read_only };
     let served = serve(vault.clone(), order.options, &mount, ready);
@@ -79,6 +75,17 @@ pub fn run(order: &Order, ready: impl FnOnce() -> io::Result<()>) -> Result<(), 
     drop(anchored);
     log::info!("unmounted {}, the store is closed", order.point.display());
     served
+}
+
+/// Says in the log what keeps the keys in this process, and what does not.
+fn note(hardening: &Hardening) {
+    match &hardening.locked {
+        Ok(()) => log::info!("memory is locked: no key goes to a swap device"),
+        Err(why) => log::warn!("memory is not locked, keys may go to a swap device: {why}"),
+    }
+    if let Err(why) = &hardening.undumpable {
+        log::warn!("a core dump of this process may hold keys: {why}");
+    }
 }
 
 /// Serves `vault` on `mount` until it is unmounted, or SIGTERM or SIGINT asks for that.

@@ -58,6 +58,7 @@ pub fn check_point(point: &Path, store: &Path, allow_other: bool) -> Result<(), 
     if rustix::fs::access(point, rustix::fs::Access::WRITE_OK).is_err() {
         return Err(PointError::NotWritable(point.to_owned()));
     }
+    check_device()?;
     check_helper(allow_other)
 }
 
@@ -102,19 +103,15 @@ fn check_apart(point: &Path, store: &Path) -> Result<(), PointError> {
     Ok(())
 }
 
-/// Root opens the device itself; for others the helper does.
+/// The session opens the device itself, whoever mounts.
 fn check_device() -> Result<(), PointError> {
-    match OpenOptions::new().read(true).write(true).open(FUSE_DEVICE) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PointError::NoDevice),
-        Err(error) => Err(PointError::Device(error)),
-    }
-}
-
-fn check_helper(allow_other: bool) -> Result<(), PointError> {
     if !fs::metadata(FUSE_DEVICE).is_ok_and(|meta| meta.file_type().is_char_device()) {
         return Err(PointError::NoDevice);
     }
+    OpenOptions::new().read(true).write(true).open(FUSE_DEVICE).map(drop).map_err(PointError::Device)
+}
+
+fn check_helper(allow_other: bool) -> Result<(), PointError> {
     if fusermount().is_none() {
         return Err(PointError::NoFusermount);
     }

@@ -1,0 +1,200 @@
+//! The command line as scripts and people meet it: golden sessions, and each exit code of the table.
+//!
+//! The sessions stand in `tests/cli/*.trycmd`; `TRYCMD=overwrite cargo test --test cli` writes them anew.
+
+mod room;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use room::Room;
+use rusqlite::Connection;
+
+/// Where the first unlock slot stands.
+const FIRST_SLOT: u32 = 8;
+
+#[test]
+fn sessions() {
+    let cases = trycmd::TestCases::new();
+    cases.env("NO_COLOR", "1").case("tests/cli/*.trycmd");
+}
+
+fn database(room: &Room) -> Connection {
+    Connection::open(room.at("store/store.db")).unwrap()
+}
+
+/// Flips a bit in the middle of the record `id`.
+fn damage_record(room: &Room, id: u32) {
+    let database = database(room);
+    let mut sealed: Vec<u8> =
+        database.query_row("SELECT sealed FROM record WHERE id = ?1", [id], |row| row.get(0)).unwrap();
+    let middle = sealed.len() / 2;
+    sealed[middle] ^= 1;
+    database.execute("UPDATE record SET sealed = ?1 WHERE id = ?2", (sealed, id)).unwrap();
+}
+
+const VERIFY: &str = "verify --store store --key-file key";
+
+#[test]
+fn a_wrong_key_is_20() {
+    let room = Room::new();
+    room.init();
+    fs::write(room.at("wrong"), [7; 32]).unwrap();
+    fs::set_permissions(room.at("wrong"), fs::Permissions::from_mode(0o600)).unwrap();
+    room.kmsfs("verify --store store --key-file wrong").refused(20, "does not open any unlock slot");
+    room.kmsfs_fed("verify --store store --passphrase-file -", "hello\n").refused(20, "no unlock slot for this kind");
+    room.kmsfs(VERIFY).expect(0);
+}
+
+#[test]
+fn a_damaged_slot_is_21_and_another_one_still_opens() {
+    let room = Room::new();
+    room.init();
+    room.kmsfs("rekey add-key-file --store store --key-file key second").expect(0);
+    damage_record(&room, FIRST_SLOT);
+    room.kmsfs(VERIFY).refused(21, "unlock slot 0 of the store is damaged");
+    assert!(room.kmsfs("rekey list --store store").expect(0).out.contains("0     damaged"));
+    let said = room.kmsfs("verify --store store --key-file second").expect(22);
+    assert!(said.out.contains("problem: unlock slot 0 is damaged"), "{said:#?}");
+    room.kmsfs("rekey remove --store store --key-file second 0").expect(0);
+    room.kmsfs("verify --store store --key-file second").expect(0);
+}
+
+#[test]
+fn a_damaged_store_is_22() {
+    let room = Room::new();
+    room.init();
+    // The root's record: the store opens, the verification finds it.
+    damage_record(&room, 16);
+    let said = room.kmsfs(VERIFY).refused(22, "problems");
+    assert!(said.out.contains("problem: record 16: "), "{said:#?}");
+    let said = room.kmsfs(&format!("{VERIFY} --json")).expect(22);
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(json["sound"], false);
+    // The head: nothing opens without it.
+    damage_record(&room, 2);
+    room.kmsfs(VERIFY).refused(22, "the store is damaged: the head");
+    fs::write(room.at("store/store.db"), vec![b'x'; 8192]).unwrap();
+    room.kmsfs(VERIFY).refused(22, "no database of kmsfs");
+    fs::write(room.at("store/store.db"), b"").unwrap();
+    room.kmsfs(VERIFY).refused(22, "shorter than its header");
+}
+
+#[test]
+fn a_newer_format_is_24_and_nothing_is_written() {
+    let room = Room::new();
+    room.init();
+    database(&room).pragma_update(None, "user_version", 99).unwrap();
+    let before = fs::read(room.at("store/store.db")).unwrap();
+    room.kmsfs(VERIFY).refused(24, "has format 99");
+    assert_eq!(fs::read(room.at("store/store.db")).unwrap(), before);
+}
+
+#[test]
+fn a_store_in_use_is_11() {
+    let room = Room::new();
+    room.init();
+    let lock = fs::File::open(room.at("store/store.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    fs::create_dir(room.at("M")).unwrap();
+    for verb in [VERIFY, "rekey list --store store", "mount --store store --key-file key --anchor none M"] {
+        room.kmsfs(verb).refused(11, "in use by another process");
+    }
+    drop(lock);
+    room.kmsfs(VERIFY).expect(0);
+}
+
+#[test]
+fn a_passphrase_opens_beside_a_key_file() {
+    let room = Room::new();
+    room.init();
+    room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\nnot this\n").expect(0);
+    room.kmsfs_fed("verify --store store --passphrase-file -", "correct horse").expect(0);
+    room.kmsfs_fed("verify --store store --passphrase-file -", "correct cow\n").refused(20, "does not open");
+    room.kmsfs_fed("verify --store store --passphrase-file -", "\n").expect(1);
+    fs::write(room.at("pass"), "correct horse\n").unwrap();
+    fs::set_permissions(room.at("pass"), fs::Permissions::from_mode(0o640)).unwrap();
+    room.kmsfs("verify --store store --passphrase-file pass").refused(1, "its mode is 0640");
+    fs::set_permissions(room.at("pass"), fs::Permissions::from_mode(0o400)).unwrap();
+    room.kmsfs("verify --store store --passphrase-file pass").expect(0);
+}
+
+#[test]
+fn init_and_mount_leave_no_half_of_a_pair() {
+    let room = Room::new();
+    fs::create_dir(room.at("M")).unwrap();
+    room.init();
+    room.kmsfs("mount --init --store store --key-file none M").refused(1, "but no key file");
+    room.kmsfs("mount --init --store none --key-file key M").refused(1, "but no store");
+    assert!(!room.at("none").exists());
+    // A store that cannot be made leaves no key behind.
+    fs::write(room.at("file"), b"").unwrap();
+    room.kmsfs("init --store file/store --key-file fresh").expect(1);
+    assert!(!room.at("fresh").exists());
+}
+
+#[test]
+fn completions_are_scripts_of_their_shells() {
+    let room = Room::new();
+    fs::create_dir(room.at("M")).unwrap();
+    for (shell, word) in [("bash", "complete -F _kmsfs"), ("zsh", "#compdef kmsfs"), ("fish", "complete -c kmsfs")] {
+        let said = room.kmsfs(&format!("completions {shell}")).expect(0);
+        assert!(said.out.contains(word) && said.out.contains("umount"), "{shell}");
+        assert!(!said.out.contains("serve"), "{shell} offers what is not for people");
+    }
+}
+
+#[test]
+fn every_verb_has_a_man_page() {
+    let room = Room::new();
+    room.kmsfs("man pages").expect(0);
+    for verb in ["", "-init", "-mount", "-umount", "-status", "-verify", "-rekey", "-completions", "-man"] {
+        let page = fs::read_to_string(room.at(&format!("pages/kmsfs{verb}.1"))).unwrap();
+        assert!(page.contains(".TH kmsfs"), "{verb}");
+    }
+    let page = fs::read_to_string(room.at("pages/kmsfs.1")).unwrap();
+    assert!(page.contains("Exit codes"), "{page}");
+}
+
+/// A device as it is on most systems: for everybody. Here it may be root's alone.
+const OPEN_DEVICE: &str = "rm -f device; mknod -m 666 device c 10 229; mount --bind device /dev/fuse";
+const MOUNT: &str = "kmsfs mount --store s --key-file k --anchor none";
+
+/// A room of the user's with a mount point of `owner`'s.
+fn room_with_point(owner: u32) -> Room {
+    let room = Room::of_user();
+    fs::create_dir(room.at("M")).unwrap();
+    std::os::unix::fs::chown(room.at("M"), Some(owner), None).unwrap();
+    room
+}
+
+#[test]
+fn a_machine_without_the_device_says_so() {
+    let room = room_with_point(room::USER);
+    let gone = "mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3";
+    let useless = "rm -f device; touch device; mount --bind device /dev/fuse";
+    for hide in [gone, useless] {
+        for user in [0, room::USER] {
+            room.apart(hide, user, &format!("{MOUNT} M")).refused(10, "there is no /dev/fuse");
+        }
+    }
+    let closed = "rm -f device; mknod -m 600 device c 10 229; mount --bind device /dev/fuse";
+    room.apart(closed, room::USER, &format!("{MOUNT} M")).refused(10, "/dev/fuse cannot be opened");
+}
+
+#[test]
+fn a_user_without_the_helper_is_told() {
+    assert!(Path::new("/usr/bin/fusermount3").exists(), "this test needs Debian's fuse3");
+    let room = room_with_point(room::USER);
+    let hide = format!("{OPEN_DEVICE}; mount --bind /dev/null /usr/bin/fusermount3");
+    room.apart(&hide, room::USER, &format!("{MOUNT} M")).refused(10, "fusermount3 is not to be found");
+    let closed = format!("{OPEN_DEVICE}; echo \\#user_allow_other > conf; mount --bind conf /etc/fuse.conf");
+    let shared = format!("{MOUNT} -o allow_other M");
+    room.apart(&closed, room::USER, &shared).refused(10, "does not let users mount for others");
+}
+
+#[test]
+fn a_user_may_not_cover_anothers_directory() {
+    room_with_point(0).apart(OPEN_DEVICE, room::USER, &format!("{MOUNT} M")).refused(10, "you may not write");
+}

@@ -1,0 +1,288 @@
+//! Real mounts: how a daemon begins, what it holds on to, how it ends.
+//!
+//! These tests mount, so they need root and /dev/fuse, and Debian's fuse3 where a user mounts. Nothing sleeps: a command that
+//! returns has done what it promises.
+
+mod room;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use room::{KMSFS, Room, copy_dir, is_root};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+const MOUNT: &str = "mount --store store --key-file key --anchor anchor M";
+/// Far more than any of these daemons needs to end.
+const END: Duration = Duration::from_secs(20);
+
+/// A room with a store and an empty mount point.
+fn room() -> Room {
+    assert!(is_root(), "this test mounts: it must be run by root");
+    let room = Room::new();
+    room.init();
+    fs::create_dir(room.at("M")).unwrap();
+    room
+}
+
+fn status(point: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(point.join(".kmsfs/status")).unwrap()).unwrap()
+}
+
+fn worker(point: &Path) -> Pid {
+    let pid = status(point)["worker_pid"].as_i64().unwrap();
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+/// Waits for the end of a process that is no child of ours.
+fn await_end(handle: &rustix::fd::OwnedFd) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let wait = Timespec::try_from(END).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&wait)).unwrap(), 1, "the daemon does not end");
+}
+
+#[test]
+fn mount_returns_when_it_answers_and_umount_when_the_store_is_free() {
+    let room = room();
+    for _ in 0..5 {
+        room.kmsfs(MOUNT).expect(0);
+        assert_eq!(status(&room.at("M"))["health"], "ok");
+        room.kmsfs("umount M").expect(0);
+        room.kmsfs("verify --store store --key-file key").expect(0);
+    }
+    assert!(room.mounts().is_empty());
+}
+
+#[test]
+fn a_mount_keeps_nothing_of_its_command() {
+    let room = room();
+    // Were the daemon to keep stdout or stderr open, this would wait for it for ever.
+    let said = room.kmsfs(MOUNT).expect(0);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    let pid = worker(&room.at("M")).as_raw_nonzero();
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+    for (fd, expected) in [(0, Path::new("/dev/null")), (1, Path::new("/dev/null")), (2, &*room.at("store/kmsfs.log"))]
+    {
+        assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap(), expected);
+    }
+    let log = room.at("store/kmsfs.log");
+    assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::read_to_string(log).unwrap().contains("mounted"));
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    room.kmsfs("umount M").expect(0);
+}
+
+#[test]
+fn one_store_has_one_mount_and_one_point_has_one_store() {
+    let room = room();
+    fs::create_dir(room.at("other")).unwrap();
+    room.kmsfs(MOUNT).expect(0);
+    room.kmsfs("mount --store store --key-file key --anchor anchor other").refused(11, "in use by another process");
+    room.kmsfs(MOUNT).refused(10, "is mounted on");
+    room.kmsfs("verify --store store --key-file key").refused(11, "in use");
+    room.kmsfs("umount M").expect(0);
+}
+
+#[test]
+fn the_daemons_own_error_comes_back() {
+    let room = room();
+    fs::write(room.at("wrong"), [7; 32]).unwrap();
+    fs::set_permissions(room.at("wrong"), fs::Permissions::from_mode(0o600)).unwrap();
+    for foreground in ["", "-f "] {
+        let mount = |rest: &str| room.kmsfs(&format!("mount {foreground}--anchor anchor {rest} M"));
+        mount("--store store --key-file wrong").refused(20, "does not open any unlock slot");
+        mount("--store store --key-file none").refused(1, "none does not exist");
+        mount("--store none --key-file key").refused(1, "there is no store in");
+    }
+    let inside = "mount --store store --key-file key --anchor store/anchor M";
+    room.kmsfs(inside).refused(1, "lies in the store's own directory");
+    assert!(room.mounts().is_empty());
+}
+
+#[test]
+fn a_fresh_machine_takes_one_command() {
+    assert!(is_root(), "this test mounts: it must be run by root");
+    let room = Room::new();
+    let said = room.kmsfs("mount --init --store a/store --key-file b/key --anchor c/anchor d/M").expect(0);
+    assert!(said.out.contains("made the store") && said.out.contains("made the key file"), "{said:?}");
+    room.kmsfs("umount d/M").expect(0);
+    let said = room.kmsfs("mount --init --store a/store --key-file b/key --anchor c/anchor d/M").expect(0);
+    assert_eq!(said.out, "", "nothing is made twice");
+    room.kmsfs("umount d/M").expect(0);
+}
+
+#[test]
+fn a_passphrase_reaches_the_daemon_unseen() {
+    let room = room();
+    room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\n").expect(0);
+    let mount = "mount --store store --anchor anchor --passphrase-file";
+    room.kmsfs_fed(&format!("{mount} - M"), "correct horse\n").expect(0);
+    let pid = worker(&room.at("M")).as_raw_nonzero();
+    for file in ["cmdline", "environ"] {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        assert!(!bytes.windows(5).any(|window| window == b"horse"), "{file} shows the passphrase");
+    }
+    room.kmsfs("umount M").expect(0);
+    room.kmsfs_fed(&format!("{mount} - M"), "wrong\n").refused(20, "does not open");
+    fs::write(room.at("pass"), "correct horse\n").unwrap();
+    fs::set_permissions(room.at("pass"), fs::Permissions::from_mode(0o600)).unwrap();
+    room.kmsfs(&format!("{mount} pass M")).expect(0);
+    room.kmsfs("umount M").expect(0);
+}
+
+#[test]
+fn sigterm_and_sigint_unmount() {
+    let room = room();
+    for signal in [Signal::TERM, Signal::INT] {
+        room.kmsfs(MOUNT).expect(0);
+        let pid = worker(&room.at("M"));
+        let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        kill_process(pid, signal).unwrap();
+        await_end(&handle);
+        assert!(room.mounts().is_empty(), "{signal:?} leaves a mount");
+        room.kmsfs("verify --store store --key-file key").expect(0);
+    }
+}
+
+#[test]
+fn sigterm_on_a_mount_in_use_waits_for_its_last_user() {
+    let room = room();
+    room.kmsfs(MOUNT).expect(0);
+    let held = fs::File::open(room.at("M")).unwrap();
+    room.kmsfs("umount M").refused(10, "is in use");
+    let pid = worker(&room.at("M"));
+    let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    drop(held);
+    await_end(&handle);
+    assert!(room.mounts().is_empty());
+}
+
+#[test]
+fn a_foreground_mount_ends_with_its_mount() {
+    let room = room();
+    let mut child = Command::new(KMSFS)
+        .args(["mount", "-f", "--store"])
+        .arg(room.at("store"))
+        .arg("--key-file")
+        .arg(room.at("key"))
+        .arg("--anchor")
+        .arg(room.at("anchor"))
+        .arg(room.at("M"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its log says when it is there.
+    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("mounted") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "the daemon ended");
+    }
+    assert_eq!(worker(&room.at("M")), Pid::from_child(&child));
+    room.kmsfs("umount M").expect(0);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_killed_daemon_leaves_a_mount_that_is_told_and_taken_away() {
+    let room = room();
+    room.kmsfs(MOUNT).expect(0);
+    let pid = worker(&room.at("M"));
+    let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    await_end(&handle);
+    room.kmsfs(MOUNT).refused(10, "whose daemon is gone");
+    room.kmsfs("status M").refused(10, "is gone");
+    room.kmsfs("umount M").expect(0);
+    room.kmsfs(MOUNT).expect(0);
+    room.kmsfs("umount M").expect(0);
+}
+
+#[test]
+fn a_rolled_back_store_is_23() {
+    let room = room();
+    room.kmsfs(MOUNT).expect(0);
+    fs::create_dir(room.at("M/one")).unwrap();
+    room.kmsfs("umount M").expect(0);
+    copy_dir(&room.at("store"), &room.at("old"));
+    room.kmsfs(MOUNT).expect(0);
+    fs::create_dir(room.at("M/two")).unwrap();
+    room.kmsfs("umount M").expect(0);
+    // The older copy takes the store's place.
+    fs::rename(room.at("store"), room.at("new")).unwrap();
+    copy_dir(&room.at("old"), &room.at("store"));
+    room.kmsfs(MOUNT).refused(23, "was rolled back, from change 3 to change 2");
+    // It went on elsewhere, as far as the right one has.
+    room.kmsfs("mount --store store --key-file key --anchor none M").expect(0);
+    fs::create_dir(room.at("M/three")).unwrap();
+    room.kmsfs("umount M").expect(0);
+    room.kmsfs(MOUNT).refused(23, "went its own way");
+    // Somebody takes the responsibility, once.
+    room.kmsfs(&format!("{MOUNT} --accept-rollback")).expect(0);
+    room.kmsfs("umount M").expect(0);
+    let log = fs::read_to_string(room.at("store/kmsfs.log")).unwrap();
+    assert!(log.contains("taken as it is, as --accept-rollback asks"), "{log}");
+    room.kmsfs(MOUNT).expect(0);
+    room.kmsfs("umount M").expect(0);
+}
+
+#[test]
+fn a_change_is_anchored_while_the_store_is_mounted() {
+    let room = room();
+    room.kmsfs(MOUNT).expect(0);
+    fs::create_dir(room.at("M/one")).unwrap();
+    let counter = || {
+        let anchor: serde_json::Value = serde_json::from_slice(&fs::read(room.at("anchor")).unwrap()).unwrap();
+        anchor["counter"].as_u64().unwrap()
+    };
+    // Nothing tells when the file is replaced but the file.
+    let began = Instant::now();
+    while counter() < 2 {
+        assert!(began.elapsed() < END, "the change is not anchored");
+        std::thread::yield_now();
+    }
+    room.kmsfs("umount M").expect(0);
+}
+
+#[test]
+fn an_ordinary_user_mounts() {
+    assert!(Path::new("/usr/bin/fusermount3").exists(), "this test needs Debian's fuse3");
+    let room = Room::of_user();
+    // The device is for everybody on most systems; here it may be root's alone.
+    let prepare = "mknod -m 666 device c 10 229; mount --bind device /dev/fuse";
+    let said = room.apart(
+        prepare,
+        room::USER,
+        "kmsfs mount --init --store store --key-file key --anchor anchor M
+        cat M/.kmsfs/status
+        kmsfs umount M
+        test ! -e M/.kmsfs
+        kmsfs verify --store store --key-file key",
+    );
+    let said = said.expect(0);
+    assert!(said.out.contains("worker_pid") && said.out.contains("sound      true"), "{said:?}");
+    assert_eq!(said.err, "");
+}
+
+#[test]
+fn status_lists_the_mounts() {
+    let room = room();
+    room.kmsfs(MOUNT).expect(0);
+    let point = room.at("M");
+    let said = room.kmsfs("status").expect(0);
+    assert!(
+        said.out.lines().any(|line| line.starts_with(point.to_str().unwrap()) && line.contains(" ok ")),
+        "{said:?}"
+    );
+    let list: serde_json::Value = serde_json::from_str(&room.kmsfs("status --json").expect(0).out).unwrap();
+    let ours = list.as_array().unwrap().iter().find(|mount| mount["point"] == point.to_str().unwrap()).unwrap();
+    assert_eq!(ours["status"]["health"], "ok");
+    let said = room.kmsfs("status M").expect(0);
+    assert!(said.out.contains("health") && said.out.contains("worker_pid"), "{said:?}");
+    room.kmsfs("umount M").expect(0);
+}
