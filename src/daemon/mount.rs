@@ -17,7 +17,7 @@ use super::open::{StoreFailure, unlock_store};
 use super::point::{PointError, check_point};
 use super::unlock::{KeyError, KeySource, read_key};
 use super::unmount;
-use crate::fs::fuse::{Detacher, Mount, attach};
+use crate::fs::fuse::{Mount, attach};
 use crate::fs::{Options, Tree};
 use crate::vault::Vault;
 
@@ -98,12 +98,10 @@ pub fn serve(
     // Before the mount is there, so that no signal can end the process and leave a dead mount.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(MountError::Signals)?;
     let tree = Arc::new(Tree::new(vault, options));
-    let mut session =
-        attach(tree, mount).map_err(|source| MountError::Attach { point: mount.point.clone(), source })?;
-    let mut detacher = session.detacher();
+    let session = attach(tree, mount).map_err(|source| MountError::Attach { point: mount.point.clone(), source })?;
     log::info!("mounted {}", mount.point.display());
     if let Err(error) = ready() {
-        detach(&mut detacher, &mount.point);
+        detach(&mount.point);
         return Err(MountError::Abandoned(error));
     }
     let handle = signals.handle();
@@ -114,7 +112,7 @@ pub fn serve(
                 SIGHUP => log::info!("SIGHUP: an upgrade in place is not there yet"),
                 signal => {
                     log::info!("signal {signal}: unmounting {}", point.display());
-                    detach(&mut detacher, &point);
+                    detach(&point);
                 }
             }
         }
@@ -129,12 +127,9 @@ pub fn serve(
 }
 
 /// Takes the mount out of the tree. Where somebody uses it still, nobody new comes in, and serving ends with the last user.
-fn detach(detacher: &mut Detacher, point: &Path) {
-    let Err(error) = detacher.detach() else { return };
-    log::warn!(
-        "{} is in use ({error}): it leaves the tree now, and is served until its last user goes",
-        point.display()
-    );
+fn detach(point: &Path) {
+    let Err(error) = unmount::detach(point) else { return };
+    log::warn!("{error}: {} leaves the tree now, and is served until its last user goes", point.display());
     if let Err(error) = unmount::detach_lazily(point) {
         log::error!("cannot unmount {}: {error}", point.display());
     }

@@ -10,4 +10,4 @@ mod convert;
 mod requests;
 mod session;
 
-pub use session::{Detacher, Mount, Session, attach};
+pub use session::{Mount, Session, attach};

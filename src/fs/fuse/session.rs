@@ -1,8 +1,7 @@
-//! Mounting the tree, serving it, and ending the mount.
+//! Mounting the tree and serving it. Whoever unmounts it, ends it.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -24,12 +23,6 @@ pub struct Mount {
 /// A mount that the kernel has, and that is served by [`Session::run`].
 pub struct Session {
     inner: fuser::Session<Adaptor>,
-    point: PathBuf,
-}
-
-/// Takes a mount out of the tree of directories.
-pub struct Detacher {
-    point: PathBuf,
 }
 
 /// Mounts the tree. When it returns, the kernel has the mount; it is answered once [`Session::run`] is called.
@@ -60,36 +53,14 @@ pub fn attach(tree: Arc<Tree>, mount: &Mount) -> io::Result<Session> {
     config.acl = if mount.allow_other { SessionACL::All } else { SessionACL::Owner };
     // Two serve better than one even for one reader (measured).
     config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from).max(2));
-    let point = mount.point.canonicalize()?;
-    let inner = fuser::Session::new(adaptor, &point, &config)?;
+    let inner = fuser::Session::new(adaptor, &mount.point, &config)?;
     let _ = notifier.set(inner.notifier());
-    Ok(Session { inner, point })
+    Ok(Session { inner })
 }
 
 impl Session {
-    /// For ending the mount from another thread.
-    pub fn detacher(&self) -> Detacher {
-        Detacher { point: self.point.clone() }
-    }
-
     /// Serves until the mount is gone from the kernel.
     pub fn run(self) -> io::Result<()> {
         self.inner.run()
     }
-}
-
-impl Detacher {
-    /// Takes the mount out of its place. What is open in it goes on; serving ends with the last of that.
-    pub fn detach(&self) -> io::Result<()> {
-        match rustix::mount::unmount(&self.point, rustix::mount::UnmountFlags::DETACH) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::PERM) => detach_by_helper(&self.point),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-fn detach_by_helper(point: &Path) -> io::Result<()> {
-    let status = Command::new("fusermount3").arg("-uz").arg("--").arg(point).status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("fusermount3 -uz ended with {status}"))) }
 }

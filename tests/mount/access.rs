@@ -1,0 +1,121 @@
+//! Owner, group and permission bits, enforced by the kernel.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::harness::Mount;
+
+/// Runs a script as user and group 1500 with supplementary groups.
+fn as_user(mount: &Mount, groups: &str, script: &str) -> std::process::Output {
+    let groups = if groups.is_empty() { "--clear-groups".to_owned() } else { format!("--groups {groups}") };
+    mount.bash(&format!("setpriv --reuid 1500 --regid 1500 {groups} bash -c '{script}'"))
+}
+
+#[track_caller]
+fn may(mount: &Mount, groups: &str, script: &str, allowed: bool) {
+    let output = as_user(mount, groups, script);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.success(), allowed, "{script}: {said}");
+    assert!(allowed || said.contains("denied") || said.contains("not permitted"), "{script}: {said}");
+}
+
+#[test]
+fn a_new_secret_is_its_makers_own() {
+    let mount = Mount::new();
+    mount.ok("chmod 1777 prod");
+    assert_eq!(mount.ok("stat -c %a prod"), "777\n", "set-id and sticky bits mean nothing here");
+    may(&mount, "", "mkdir prod/mine && echo v > prod/mine/current && cat prod/mine/current", true);
+    assert_eq!(
+        mount.ok("stat -c '%u:%g %a' prod/mine prod/mine/current prod/mine/tags"),
+        "1500:1500 750\n1500:1500 640\n1500:1500 640\n"
+    );
+    mount.secret("prod/roots", "v");
+    for script in [
+        "cat prod/roots/current",
+        "ls prod/roots",
+        "echo x > prod/roots/current",
+        "rm -r prod/roots",
+        "echo a=b >> prod/roots/tags",
+    ] {
+        may(&mount, "", script, false);
+    }
+    mount.ok("mkdir -m 700 prod/tight; stat -c %a prod/tight | grep 700; umask 077; mkdir prod/masked; stat -c %a prod/masked | grep 700");
+}
+
+#[test]
+fn modes_and_owners_decide() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "v");
+    mount.ok("chmod 755 prod/s");
+    may(&mount, "", "cat prod/s/current", false);
+    may(&mount, "", "cat prod/s/info", true);
+    mount.ok("chmod 644 prod/s/current");
+    assert_eq!(mount.ok("stat -c %a prod/s/versions/v1"), "644\n", "the bits of one value are those of all");
+    may(&mount, "", "cat prod/s/current prod/s/versions/v1", true);
+    may(&mount, "", "echo x > prod/s/current", false);
+    mount.ok("chown :1600 prod/s; chmod 770 prod/s; chmod 660 prod/s/current");
+    may(&mount, "", "cat prod/s/current", false);
+    may(&mount, "1600", "cat prod/s/current && echo x > prod/s/current && ln -s ../versions/v1 prod/s/stages/x", true);
+    mount.ok("chown 1500 prod/s/current");
+    assert_eq!(
+        mount.ok("stat -c %u prod/s prod/s/current prod/s/stages"),
+        "1500\n1500\n1500\n",
+        "the owner of a value is its secret's"
+    );
+    may(&mount, "", "chmod 700 prod/s && cat prod/s/current", true);
+    may(&mount, "", "chown 0 prod/s", false);
+}
+
+#[test]
+fn access_survives_rotation_restart_and_restore() {
+    let mut mount = Mount::new();
+    mount.secret("prod/s", "v");
+    mount.ok("chown 1500:1600 prod/s; chmod 710 prod/s; chmod 600 prod/s/current; echo w > prod/s/current; sed -i s/w/x/ prod/s/current");
+    mount.restart();
+    let picture = "stat -c '%u:%g %a' prod/s prod/s/current prod/s/versions prod/s/versions/v3";
+    let before = mount.ok(picture);
+    assert_eq!(before, "1500:1600 710\n1500:1600 600\n1500:1600 710\n1500:1600 600\n");
+    mount.ok("rm -r prod/s");
+    assert_eq!(mount.ok("stat -c '%u:%g %a' prod/.deleted/s"), "1500:1600 710\n");
+    mount.ok("mv prod/.deleted/s prod/s");
+    assert_eq!(mount.ok(picture), before);
+}
+
+#[test]
+fn a_user_restores_its_own_and_nobody_elses() {
+    let mount = Mount::new();
+    mount.ok("chmod 777 prod");
+    mount.secret("prod/roots", "v");
+    may(&mount, "", "mkdir prod/mine; echo v > prod/mine/current; rm -r prod/mine", true);
+    mount.ok("rm -r prod/roots");
+    may(&mount, "", "mv prod/.deleted/roots prod/roots", false);
+    may(&mount, "", "echo purge > prod/.deleted/roots/state", false);
+    may(&mount, "", "mv prod/.deleted/mine prod/mine && cat prod/mine/current", true);
+}
+
+#[test]
+fn scratch_files_are_their_makers_alone() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "v");
+    mount.ok("chmod 777 prod/s; echo secret > prod/s/.draft; chmod 644 prod/s/current");
+    may(&mount, "", "cat prod/s/.draft", false);
+    may(&mount, "", "ls -a prod/s", true);
+    // An editor's backup of a value is no way around the value's bits.
+    mount.ok("chmod 600 prod/s/current");
+    may(&mount, "", "mv prod/s/current prod/s/current~", true);
+    may(&mount, "", "cat prod/s/current~", false);
+    let backup = std::fs::metadata(mount.path("prod/s/current~")).unwrap();
+    assert_eq!((backup.uid(), backup.mode() & 0o777), (0, 0o600));
+    assert_eq!(mount.read("prod/s/current"), "v", "and the value stays");
+}
+
+/// Whoever the caller is, a lookup answers alike: a refusal would break other users' working directories.
+#[test]
+fn lookups_refuse_nobody() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "v");
+    mount.ok("chmod 711 prod/s");
+    may(&mount, "", "stat prod/s/current prod/s/tags > /dev/null", true);
+    may(&mount, "", "cat prod/s/current", false);
+    mount.ok("chmod 700 prod/s");
+    may(&mount, "", "stat prod/s/current", false);
+}

@@ -1,0 +1,243 @@
+//! A mount for one test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tempfile::TempDir;
+
+/// The program under test.
+pub const KMSFS: &str = env!("CARGO_BIN_EXE_kmsfs");
+/// A daemon that takes longer to end is a failure.
+const END: Duration = Duration::from_secs(30);
+
+/// A store, a mount point, and a daemon while it runs.
+pub struct Mount {
+    /// Above store, key and mount point.
+    pub dir: TempDir,
+    /// Options of `kmsfs mount`, from the next start on.
+    pub options: Vec<String>,
+    daemon: Option<Daemon>,
+}
+
+/// A running daemon.
+struct Daemon {
+    pidfd: OwnedFd,
+}
+
+impl Mount {
+    /// A new store, mounted, with an instance named `prod`.
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with options of `kmsfs mount`.
+    pub fn with(options: &[&str]) -> Self {
+        Self::in_dir(TempDir::new().expect("a temporary directory"), options)
+    }
+
+    /// The same, in a directory that is there.
+    pub fn in_dir(dir: TempDir, options: &[&str]) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "the mount tests need root");
+        assert!(Path::new("/dev/fuse").exists(), "the mount tests need /dev/fuse");
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut mount = Self { dir, options, daemon: None };
+        mount.start();
+        std::fs::create_dir(mount.path("prod")).expect("an instance can be made");
+        mount
+    }
+
+    /// Where the tree is.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("m")
+    }
+
+    /// A path in the tree.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path)
+    }
+
+    /// Where the store is.
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// The key file.
+    pub fn key(&self) -> PathBuf {
+        self.dir.path().join("key")
+    }
+
+    /// Starts the daemon; the command returns when the mount answers.
+    pub fn start(&mut self) {
+        let output = Command::new(KMSFS)
+            .args(["mount", "--init", "--anchor", "none", "--store"])
+            .arg(self.store())
+            .arg("--key-file")
+            .arg(self.key())
+            .args(&self.options)
+            .arg(self.root())
+            .stdin(Stdio::null())
+            .output()
+            .expect("kmsfs can be started");
+        assert!(output.status.success(), "kmsfs mount: {}", text(&output.stderr));
+        let status = std::fs::read_to_string(self.path(".kmsfs/status")).expect("a mount answers");
+        let status: serde_json::Value = serde_json::from_str(&status).expect("the status is JSON");
+        let pid = status["worker_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("the daemon runs");
+        self.daemon = Some(Daemon { pidfd });
+    }
+
+    /// Unmounts, and waits for the daemon to end.
+    pub fn stop(&mut self) {
+        run(Command::new(KMSFS).arg("umount").arg(self.root()));
+        self.daemon.take().expect("it was mounted").wait();
+    }
+
+    /// Unmounts and mounts again.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    /// SIGKILL, and clears the dead mount away.
+    pub fn kill(&mut self) {
+        let daemon = self.daemon.take().expect("it was mounted");
+        pidfd_send_signal(&daemon.pidfd, Signal::KILL).expect("the daemon runs");
+        daemon.wait();
+        self.detach();
+    }
+
+    /// Runs a bash script in the root of the tree.
+    pub fn bash(&self, script: &str) -> Output {
+        self.shell("bash", script)
+    }
+
+    /// Runs a script in the root of the tree with the shell `shell`.
+    pub fn shell(&self, shell: &str, script: &str) -> Output {
+        Command::new(shell)
+            .args(["-c", script])
+            .current_dir(self.root())
+            .env("HOME", self.dir.path())
+            .env("OUT", self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{shell} cannot be started ({error}); see scripts/test-packages"))
+    }
+
+    /// Runs a script that must succeed; its standard output.
+    #[track_caller]
+    pub fn ok(&self, script: &str) -> String {
+        let output = self.bash(script);
+        assert!(output.status.success(), "{script}\n{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs a script that must fail; its standard error.
+    #[track_caller]
+    pub fn fails(&self, script: &str) -> String {
+        let output = self.bash(script);
+        assert!(!output.status.success(), "succeeded, and must not: {script}\n{}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// The content of a file, which must be there.
+    #[track_caller]
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Writes a file of the tree as a program does.
+    #[track_caller]
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(path), content).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
+    /// The sorted names in a directory.
+    #[track_caller]
+    pub fn names(&self, path: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Makes a secret with one version.
+    pub fn secret(&self, path: &str, value: &str) {
+        std::fs::create_dir_all(self.path(path)).expect("a directory can be made");
+        self.write(&format!("{path}/current"), value);
+    }
+
+    /// The KMS code of root's last refusal.
+    pub fn last_code(&self) -> String {
+        let refusal: serde_json::Value = serde_json::from_str(&self.read(".kmsfs/last-error")).expect("JSON");
+        refusal["Code"].as_str().unwrap_or("none").to_owned()
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.store().join("kmsfs.log")).expect("a log")
+    }
+
+    /// What the store's walk finds; the mount is not up.
+    pub fn verify(&self) -> Output {
+        let mut verify = Command::new(KMSFS);
+        verify.arg("verify").arg("--store").arg(self.store()).arg("--key-file").arg(self.key());
+        verify.output().expect("kmsfs can be started")
+    }
+
+    fn detach(&self) {
+        let _ = rustix::mount::unmount(self.root(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.detach();
+        if let Some(daemon) = self.daemon.take()
+            && !daemon.ends_within(END)
+        {
+            let _ = pidfd_send_signal(&daemon.pidfd, Signal::KILL);
+            if !std::thread::panicking() {
+                panic!("the daemon did not end with its mount");
+            }
+        }
+    }
+}
+
+impl Daemon {
+    fn wait(&self) {
+        assert!(self.ends_within(END), "the daemon did not end");
+    }
+
+    fn ends_within(&self, time: Duration) -> bool {
+        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 };
+        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// Output as text, for messages.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that must succeed.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The errno of an I/O operation that must fail.
+#[track_caller]
+pub fn errno<T>(outcome: std::io::Result<T>) -> i32 {
+    match outcome {
+        Ok(_) => panic!("succeeded, and must not"),
+        Err(error) => error.raw_os_error().expect("an errno"),
+    }
+}

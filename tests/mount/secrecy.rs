@@ -1,0 +1,66 @@
+//! What is on the disk tells a thief nothing.
+
+use crate::harness::{Mount, run};
+
+/// Words that stand for each kind of thing that must not be read off the disk.
+const WORDS: [&str; 8] = [
+    "instancename",
+    "secretname",
+    "nestedname",
+    "versionname",
+    "labelname",
+    "tagkeyname",
+    "tagvaluetext",
+    "descriptiontext",
+];
+const VALUE: &str = "plaintextvalue-plaintextvalue";
+
+fn find_words(mount: &Mount) {
+    let files: Vec<_> = std::fs::read_dir(mount.store()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("store.db")), "{files:?}");
+    for file in files {
+        for encoding in ["-es", "-el", "-eb"] {
+            let text = run(std::process::Command::new("strings").args(["-a", "-n", "6", encoding]).arg(&file));
+            for word in WORDS.iter().chain([&VALUE]) {
+                assert!(!text.contains(word), "{} holds `{word}`", file.display());
+            }
+        }
+        let bytes = std::fs::read(&file).unwrap();
+        let encoded = ["cGxhaW50ZXh0dmFsdWUt", "706c61696e7465787476616c7565"];
+        assert!(encoded.iter().all(|text| !bytes.windows(text.len()).any(|part| part == text.as_bytes())));
+    }
+}
+
+#[test]
+fn the_stores_files_hold_no_word() {
+    let mut mount = Mount::new();
+    mount.ok(&format!(
+        "mkdir -p instancename/secretname/nestedname; cd instancename/secretname/nestedname; \
+         printf %s {VALUE} > versions/versionname; ln -s ../versions/versionname stages/labelname; \
+         echo tagkeyname=tagvaluetext > tags; echo descriptiontext > description; printf %s {VALUE}2 > current; \
+         printf %s {VALUE} > .scratchfile; cp -r . ../other 2> /dev/null; rm -r ../../secretname; true"
+    ));
+    find_words(&mount);
+    mount.stop();
+    find_words(&mount);
+    mount.start();
+    mount.ok("echo purge > instancename/.deleted/secretname%2Fnestedname/state");
+    find_words(&mount);
+}
+
+#[test]
+fn the_stores_files_are_their_owners() {
+    let mount = Mount::new();
+    let modes = mount.ok("cd $OUT; stat -c '%a %F' store key; find store -type f -printf '%m\\n' | sort -u");
+    assert_eq!(modes, "700 directory\n600 regular file\n600\n");
+}
+
+/// Nothing of what was written may be seen in the log.
+#[test]
+fn the_log_holds_no_value() {
+    let mount = Mount::with(&[]);
+    mount.ok(&format!("mkdir prod/s; printf %s {VALUE} > prod/s/current; echo {VALUE} > prod/s/tags; cat prod/s/current > /dev/null; true"));
+    let log = mount.log();
+    assert!(log.contains("no tag"), "{log}");
+    assert!(!log.contains(VALUE), "{log}");
+}
