@@ -2,6 +2,8 @@
 //!
 //! The sessions stand in `tests/cli/*.trycmd`; `TRYCMD=overwrite cargo test --test cli` writes them anew.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod room;
 
 use std::fs;

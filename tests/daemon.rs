@@ -3,6 +3,8 @@
 //! These tests mount, so they need root and /dev/fuse, and Debian's fuse3 where a user mounts. Nothing sleeps: a command that
 //! returns has done what it promises.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod room;
 
 use std::fs;

@@ -168,7 +168,7 @@ fn point(error: &PointError) -> Verdict {
 fn key(error: &KeyError) -> Verdict {
     match error {
         KeyError::Missing(_) => {
-            with(Exit::Refused, "name the key with --key-file, --passphrase-file or --credential, or begin with --init")
+            with(Exit::Refused, "name the key with --key-file, --passphrase-file or --credential, or begin with `kmsfs mount --init`")
         }
         KeyError::Exists(_) => plain(Exit::Refused),
         KeyError::Symlink(_) => with(Exit::Refused, "name the file itself"),
