@@ -167,9 +167,10 @@ fn point(error: &PointError) -> Verdict {
 
 fn key(error: &KeyError) -> Verdict {
     match error {
-        KeyError::Missing(_) => {
-            with(Exit::Refused, "name the key with --key-file, --passphrase-file or --credential, or begin with `kmsfs mount --init`")
-        }
+        KeyError::Missing(_) => with(
+            Exit::Refused,
+            "name the key with --key-file, --passphrase-file or --credential, or begin with `kmsfs mount --init`",
+        ),
         KeyError::Exists(_) => plain(Exit::Refused),
         KeyError::Symlink(_) => with(Exit::Refused, "name the file itself"),
         KeyError::NotRegular(_) => with(Exit::Refused, "a passphrase can come over a pipe: --passphrase-file -"),

@@ -128,8 +128,6 @@ pub fn serve(
 
 /// Takes the mount out of the tree. Where somebody uses it still, nobody new comes in, and serving ends with the last user.
 fn detach(point: &Path) {
-    let Err(error) = unmount::detach(point) else { return };
-    log::warn!("{error}: {} leaves the tree now, and is served until its last user goes", point.display());
     if let Err(error) = unmount::detach_lazily(point) {
         log::error!("cannot unmount {}: {error}", point.display());
     }

@@ -5,8 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::mounts;
+use super::probe::{self, ProbeError};
 
 /// Why nothing can be mounted there.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,8 @@ const FUSE_DEVICE: &str = "/dev/fuse";
 const FUSE_CONF: &str = "/etc/fuse.conf";
 /// The line in it that lets users mount for others.
 const USER_ALLOW_OTHER: &str = "user_allow_other";
+/// How long a mount that is there already may take to say that it lives.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Names of the helper that mounts for ordinary users, as the session looks for them.
 const FUSERMOUNT: [&str; 2] = ["fusermount3", "fusermount"];
 
@@ -65,9 +69,9 @@ pub fn check_point(point: &Path, store: &Path, allow_other: bool) -> Result<(), 
 fn check_directory(point: &Path) -> Result<(), PointError> {
     let path = || point.to_owned();
     if mounts::find(point).map_err(|source| PointError::Io { path: path(), source })?.is_some() {
-        // Only the kernel is asked whether its daemon lives: another's mount may not answer us at all.
-        return Err(match fs::symlink_metadata(point) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => PointError::Stale(path()),
+        // Attributes may come from the kernel's cache long after the daemon's end; only its answer tells that it lives.
+        return Err(match probe::ask(point, PATIENCE) {
+            Err(ProbeError::Dead(_)) => PointError::Stale(path()),
             Ok(_) | Err(_) => PointError::Mounted(path()),
         });
     }

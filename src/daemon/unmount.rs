@@ -63,12 +63,7 @@ pub fn unmount(point: &Path, manner: Manner) -> Result<(), UnmountError> {
     wait_for(point, &servers)
 }
 
-/// For a daemon's own mount: out of the tree, if nobody uses it.
-pub(super) fn detach(point: &Path) -> Result<(), UnmountError> {
-    take_down(point, Manner::Free)
-}
-
-/// For a daemon whose own mount is in use: out of the tree, whoever has it open.
+/// For a daemon's own mount, and for one that nobody serves any more: out of the tree, whoever has it open.
 pub(super) fn detach_lazily(point: &Path) -> Result<(), UnmountError> {
     take_down(point, Manner::Lazy)
 }
