@@ -272,6 +272,70 @@ fn an_ordinary_user_mounts() {
 }
 
 #[test]
+fn options_reach_the_mount() {
+    let room = room();
+    let as_user = |script: &str| room.apart("true", room::USER, script);
+    fs::set_permissions(room.at(""), fs::Permissions::from_mode(0o755)).unwrap();
+    room.kmsfs(&format!("{MOUNT} -o trim-newline,x-systemd.automount")).expect(0);
+    as_user("cat M/.kmsfs/status").expect(0);
+    fs::create_dir_all(room.at("M/prod/one")).unwrap();
+    fs::write(room.at("M/prod/one/current"), "v\n").unwrap();
+    assert_eq!(fs::read(room.at("M/prod/one/current")).unwrap(), b"v");
+    room.kmsfs("umount M").expect(0);
+    room.kmsfs(&format!("{MOUNT} -o ro -o noallow_other")).expect(0);
+    as_user("cat M/.kmsfs/status").expect(1);
+    let refused = fs::create_dir(room.at("M/other")).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+    assert_eq!(fs::read(room.at("M/prod/one/current")).unwrap(), b"v");
+    room.kmsfs("umount M").expect(0);
+}
+
+/// Answers `prompt` with `answer` once it is shown and the echo is off, on a terminal of its own.
+const TERMINAL: &str = r#"
+import os, pty, sys, termios
+prompt, answer, command = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(command[0], command)
+shown = b""
+while True:
+    try:
+        more = os.read(terminal, 1024)
+    except OSError:
+        break
+    if not more:
+        break
+    shown += more
+    if shown.endswith(prompt):
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+            os.sched_yield()
+        os.write(terminal, answer + b"\n")
+        shown += b"|"
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
+    let room = room();
+    room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\n").expect(0);
+    room.kmsfs("rekey remove --store store --key-file key 0").expect(0);
+    let on_terminal = |args: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINAL]).args(args).current_dir(room.at("")).env("XDG_CONFIG_HOME", room.at(""));
+        command.output().unwrap()
+    };
+    let mount = ["--store", "store", "--anchor", "anchor", "--passphrase-file", "-", "M"];
+    let asked = on_terminal(&[&["Passphrase: ", "correct horse", KMSFS, "mount"], &mount[..]].concat());
+    let shown = String::from_utf8_lossy(&asked.stdout);
+    assert!(asked.status.success() && shown.starts_with("Passphrase: |") && !shown.contains("horse"), "{asked:?}");
+    assert_eq!(status(&room.at("M"))["health"], "ok");
+    room.kmsfs("umount M").expect(0);
+    let asked = on_terminal(&[&["Passphrase: ", "wrong", KMSFS, "mount"], &mount[..]].concat());
+    assert_eq!(asked.status.code(), Some(20), "{asked:?}");
+}
+
+#[test]
 fn status_lists_the_mounts() {
     let room = room();
     room.kmsfs(MOUNT).expect(0);

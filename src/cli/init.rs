@@ -54,7 +54,7 @@ pub fn tell(made: &Made) -> Result<(), CliError> {
 
 /// Makes a store in `store` that `source` opens; a key file that is missing is made first.
 pub fn make(store: &Path, source: &KeySource) -> Result<Made, CliError> {
-    if daemon::is_store(store)? {
+    if daemon::is_made(store)? {
         return Err(StoreFailure::from(OpenError::Exists(store.display().to_string())).into());
     }
     let (key, key_file) = match source {

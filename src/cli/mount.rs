@@ -87,7 +87,7 @@ pub fn run(args: &MountArgs) -> Result<Exit, CliError> {
 
 /// Makes what a fresh machine lacks.
 fn prepare(args: &MountArgs, store: &Path, point: &Path) -> Result<KeySource, CliError> {
-    let is_store = daemon::is_store(store)?;
+    let is_store = daemon::is_made(store)?;
     let key = if is_store { args.key.source_for(store)? } else { args.key.source(Asking::Twice)? };
     let missing = match &key {
         KeySource::KeyFile(path) => path.symlink_metadata().is_err().then(|| path.clone()),

@@ -22,7 +22,7 @@ pub use anchor::{AnchorError, AnchorPlace};
 pub use harden::{Hardening, harden};
 pub use mount::{MountError, Order, run, serve};
 pub use mounts::{MountPoint, find, list, real};
-pub use open::{StoreFailure, is_store, make_store, slots_of, unlock_store};
+pub use open::{StoreFailure, is_made, is_store, make_store, slots_of, unlock_store};
 pub use point::PointError;
 pub use probe::{ProbeError, ask};
 pub use ready::{Failure, Reporter, StartError, Verdict, log_to, start};

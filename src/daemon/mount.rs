@@ -59,6 +59,10 @@ pub enum MountError {
 /// Carries out `order` until the mount is gone. `ready` is called once the kernel has the mount.
 pub fn run(order: &Order, ready: impl FnOnce() -> io::Result<()>) -> Result<(), MountError> {
     let hardening = harden();
+    // Whoever unmounts knows the process by it, whatever the file of the program is called.
+    if let Err(error) = rustix::thread::set_name(unmount::COMM) {
+        log::warn!("the process keeps its name, and `kmsfs umount` may not wait for its end: {error}");
+    }
     check_point(&order.point, &order.store, order.allow_other)?;
     let key = read_key(&order.key, &order.store)?;
     let vault = unlock_store(&order.store, &key)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::unlock::Key;
 use crate::crypto::KdfParams;
-use crate::store::{OpenError, SqliteStore};
+use crate::store::{OpenError, SqliteStore, Store, StoreError, Table};
 use crate::vault::{self, Owner, SlotInfo, UnlockError, Vault, VaultError};
 
 /// Why a store is not open.
@@ -21,15 +21,31 @@ pub enum StoreFailure {
     Vault(#[from] VaultError),
 }
 
-/// Whether there is a store in `dir`, sound or not.
+/// Whether there are a store's files in `dir`, whatever is in them.
 pub fn is_store(dir: &Path) -> Result<bool, StoreFailure> {
     let io = |source| OpenError::Io { path: dir.display().to_string(), source };
     Ok(SqliteStore::exists(dir).map_err(io)?)
 }
 
+/// Whether `dir` holds what a new store must not replace. Files whose making was cut short before their first commit hold
+/// nothing; one that cannot be opened may hold anything.
+pub fn is_made(dir: &Path) -> Result<bool, StoreFailure> {
+    if !is_store(dir)? {
+        return Ok(false);
+    }
+    match SqliteStore::open(dir) {
+        Ok(store) => Ok(!is_empty(&store)?),
+        Err(OpenError::InUse(_) | OpenError::Newer { .. } | OpenError::Damaged(_) | OpenError::Exists(_)) => Ok(true),
+        Err(error @ (OpenError::Missing(_) | OpenError::Io { .. })) => Err(error.into()),
+    }
+}
+
 /// Makes an empty store in `dir` that `key` unlocks. Its root belongs to whoever makes it.
 pub fn make_store(dir: &Path, key: &Key) -> Result<(), StoreFailure> {
-    let store = SqliteStore::create(dir)?;
+    let store = match SqliteStore::create(dir) {
+        Err(OpenError::Exists(_)) if !is_made(dir)? => SqliteStore::open(dir)?,
+        made => made?,
+    };
     let owner = Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     vault::init(&store, &key.source(), KdfParams::DEFAULT, owner)?;
     Ok(())
@@ -44,4 +60,33 @@ pub fn unlock_store(dir: &Path, key: &Key) -> Result<Arc<Vault>, StoreFailure> {
 /// The unlock slots of the store in `dir`, without a key.
 pub fn slots_of(dir: &Path) -> Result<Vec<SlotInfo>, StoreFailure> {
     Ok(vault::slots(&SqliteStore::open(dir)?)?)
+}
+
+fn is_empty(store: &SqliteStore) -> Result<bool, StoreFailure> {
+    let records = store.scan(Table::Records, None, 1).map_err(|error: StoreError| VaultError::Store(error))?;
+    Ok(records.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn a_making_that_was_cut_short_is_made_up_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Key::File(Box::new(Zeroizing::new([1; 32])));
+        assert!(!is_made(dir.path()).unwrap());
+        // Killed before the first commit.
+        drop(SqliteStore::create(dir.path()).unwrap());
+        assert!(is_store(dir.path()).unwrap() && !is_made(dir.path()).unwrap());
+        make_store(dir.path(), &key).unwrap();
+        assert!(is_made(dir.path()).unwrap());
+        assert!(matches!(make_store(dir.path(), &key), Err(StoreFailure::Open(OpenError::Exists(_)))));
+        let held = unlock_store(dir.path(), &key).unwrap();
+        assert!(is_made(dir.path()).unwrap(), "one in use");
+        assert!(matches!(make_store(dir.path(), &key), Err(StoreFailure::Open(OpenError::InUse(_)))));
+        drop(held);
+    }
 }

@@ -3,6 +3,7 @@
 //! Root asks the kernel; others ask fusermount3. Invariant: when [`unmount`] answers `Ok` for a mount that told who serves it,
 //! that process has ended, so that the store can be opened at once.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a daemon may take to close its store.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// The name that the kernel has for our processes.
-const COMM: &str = "kmsfs";
+pub(super) const COMM: &CStr = c"kmsfs";
 
 /// Unmounts `point` and waits for the end of its daemon; a lazy one is not waited for.
 pub fn unmount(point: &Path, manner: Manner) -> Result<(), UnmountError> {
@@ -113,8 +114,8 @@ fn servers(point: &Path) -> Vec<(i32, OwnedFd)> {
     let handle = |pid: i32| {
         let server = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         // In another pid namespace the number is somebody else's, whose end would never come.
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        (comm.trim_end() == COMM).then_some((pid, server))
+        let comm = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+        (comm.trim_ascii_end() == COMM.to_bytes()).then_some((pid, server))
     };
     probe::pids(&status).into_iter().filter_map(handle).collect()
 }
