@@ -165,6 +165,22 @@ fn sigterm_on_a_mount_in_use_waits_for_its_last_user() {
 }
 
 #[test]
+fn a_daemon_that_nobody_waits_for_takes_its_mount_down() {
+    let room = room();
+    let mut daemon = Command::new(KMSFS);
+    daemon.arg("serve").arg("--store").arg(room.at("store")).arg("--key-file").arg(room.at("key"));
+    daemon.args(["--anchor", "none"]).arg(room.at("M")).stdout(Stdio::piped());
+    let mut child = daemon.spawn().unwrap();
+    // As when the command that started it was killed.
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(room.mounts().is_empty());
+    room.kmsfs("verify --store store --key-file key").expect(0);
+    let log = fs::read_to_string(room.at("store/kmsfs.log")).unwrap();
+    assert!(log.contains("nobody waits for the mount"), "{log}");
+}
+
+#[test]
 fn a_foreground_mount_ends_with_its_mount() {
     let room = room();
     let mut child = Command::new(KMSFS)
@@ -260,11 +276,12 @@ fn an_ordinary_user_mounts() {
     let said = room.apart(
         prepare,
         room::USER,
-        "kmsfs mount --init --store store --key-file key --anchor anchor M
+        "kmsfs mount --init M
         cat M/.kmsfs/status
         kmsfs umount M
         test ! -e M/.kmsfs
-        kmsfs verify --store store --key-file key",
+        kmsfs verify
+        ls .local/share/kmsfs/store.db .config/kmsfs/master.key .local/state/kmsfs/anchor/*",
     );
     let said = said.expect(0);
     assert!(said.out.contains("worker_pid") && said.out.contains("sound      true"), "{said:?}");
