@@ -53,7 +53,7 @@ impl Tree {
     /// How long the kernel may keep the attributes of `ino`: those of a name in the tree change only through the mount.
     pub fn attr_ttl(&self, ino: Ino) -> Duration {
         match ino.kind {
-            Kind::Directory | Kind::Instance | Kind::Root | Kind::Control => LONG,
+            Kind::Directory | Kind::Instance | Kind::Root => LONG,
             _ => Duration::ZERO,
         }
     }
