@@ -10,7 +10,7 @@ use crate::fs::opens::Held;
 use crate::fs::scratch::{self, Content};
 use crate::fs::tree;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Component, RESERVED, Refusal, VersionId};
+use crate::secret::{Component, RESERVED, Refusal, Secret, VersionId};
 use crate::value::Value;
 
 /// How a file is opened to be written.
@@ -80,9 +80,7 @@ impl Tree {
             Kind::Current => {
                 let secret = self.loaded(ino.node)?;
                 let secret = record(&secret)?;
-                if let Some(deletion) = &secret.deletion {
-                    return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
-                }
+                not_scheduled(secret)?;
                 let present = secret.current().map_or(0, |version| version.len as usize);
                 let emptied = how.truncates || secret.is_draft();
                 Ok(self.draft(who, ino, Target::Current { secret: ino.node }, base(how, present, true), how, emptied))
@@ -92,6 +90,10 @@ impl Tree {
                 let row = self.row(ino.kind)?;
                 if row.write.is_none() {
                     return Err(Refusal::FixedEntry.into());
+                }
+                if row.within == Kind::Directory {
+                    // Told now, as bash's builtins don't report an error of close.
+                    not_scheduled(record(&*self.loaded(ino.node)?)?)?;
                 }
                 let present = self.text(who, ino)?.len();
                 let base = base(how, present, ino.kind == Kind::Tags);
@@ -143,9 +145,7 @@ impl Tree {
     fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
-        if let Some(deletion) = &secret.deletion {
-            return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
-        }
+        not_scheduled(secret)?;
         let no = match ino.kind {
             Kind::Current => secret.stages.current(),
             _ => secret.version_no(ino.version_no()).map(|version| version.no),
@@ -159,9 +159,7 @@ impl Tree {
     fn open_version_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
-        if let Some(deletion) = &secret.deletion {
-            return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
-        }
+        not_scheduled(secret)?;
         let version = secret.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
         let target = Target::Version { secret: ino.node, id: version.id.clone(), no: version.no, exists: true };
         let base = base(how, version.len as usize, false);
@@ -230,6 +228,14 @@ impl Tree {
     /// The version that an open handle of a value pins, given up.
     pub(super) fn let_go(&self, ino: Ino, no: VersionNo) {
         self.vault.unpin(ino.node, no);
+    }
+}
+
+/// In the deletion window nothing of a secret is read but its metadata, and nothing written.
+fn not_scheduled(secret: &Secret) -> Result<(), Refusal> {
+    match &secret.deletion {
+        Some(deletion) => Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }),
+        None => Ok(()),
     }
 }
 
