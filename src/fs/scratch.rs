@@ -64,15 +64,7 @@ impl Scratches {
         if self.files.values().filter(|file| file.uid == uid).count() >= PER_USER_MAX {
             return Err(Refusal::ScratchLimit);
         }
-        if name.len() > NAME_MAX {
-            return Err(Refusal::NameTooLong);
-        }
-        if name.iter().any(u8::is_ascii_control) || std::str::from_utf8(name).is_err() {
-            return Err(Refusal::BadName {
-                what: "a name with control characters or bytes that are no text",
-                max: NAME_MAX,
-            });
-        }
+        check_name(name)?;
         self.next = (self.next + 1) % SLOTS;
         let slot = self.next;
         let file =
@@ -170,7 +162,8 @@ impl Scratches {
     }
 
     /// Gives one another name, in the place of what has it.
-    pub fn rename(&mut self, slot: u32, parent: Ino, name: &[u8]) {
+    pub fn rename(&mut self, slot: u32, parent: Ino, name: &[u8]) -> Result<(), Refusal> {
+        check_name(name)?;
         if let Some(replaced) = self.named(parent, name).filter(|other| *other != slot) {
             self.files.remove(&replaced);
         }
@@ -178,6 +171,7 @@ impl Scratches {
             file.parent = parent;
             file.name = name.to_vec();
         }
+        Ok(())
     }
 
     /// Forgets those in a directory that is gone.
@@ -189,6 +183,21 @@ impl Scratches {
     pub fn sweep(&mut self) {
         self.files.retain(|_, file| file.touched.elapsed() < KEPT);
     }
+}
+
+/// Any text will do that a terminal can show.
+fn check_name(name: &[u8]) -> Result<(), Refusal> {
+    if name.len() > NAME_MAX {
+        return Err(Refusal::NameTooLong);
+    }
+    let bad = name.iter().any(u8::is_ascii_control) || std::str::from_utf8(name).is_err();
+    if bad || matches!(name, b"" | b"." | b"..") {
+        return Err(Refusal::BadName {
+            what: "a name with control characters or bytes that are no text",
+            max: NAME_MAX,
+        });
+    }
+    Ok(())
 }
 
 /// `sed -i` writes `sed` and six characters, then renames.

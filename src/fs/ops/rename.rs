@@ -46,8 +46,7 @@ impl Tree {
 
     fn rename_scratch(&self, who: Who, slot: u32, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
         if self.is_scratch_name(to, target) {
-            self.scratches.lock().rename(slot, to.parent, to.name);
-            return Ok(());
+            return Ok(self.scratches.lock().rename(slot, to.parent, to.name)?);
         }
         // Out of the table while it is stored, so that nobody waits for that; back if it is refused.
         let Some(file) = self.scratches.lock().remove(slot) else { return Err(Fault::NoEntry) };
