@@ -50,7 +50,10 @@ impl Tree {
         self.poisoned(&draft)?;
         draft.written_by(who.tid);
         if len > 0 {
-            self.take_in(who, &mut draft)?;
+            if draft.base != Base::Whole {
+                draft.bytes = self.content(who, &draft)?;
+                draft.base = Base::Whole;
+            }
             self.make_room(&mut draft)?;
         }
         draft.set_len(len)?;
@@ -109,13 +112,17 @@ impl Tree {
     /// What a draft reads like: its bytes, with the present content before or below them.
     pub(super) fn read_draft(&self, who: Who, serial: u64) -> Result<Reading, Fault> {
         let file = self.draft_file(Handle::Draft { serial })?;
-        let draft = file.lock();
+        let content = self.content(who, &file.lock())?;
+        Ok(Reading::Value(content))
+    }
+
+    fn content(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
         let mut content = match draft.base {
             Base::Whole => Value::empty(),
             Base::Behind(_) | Base::Present(_) => self.present(who, draft.ino)?,
         };
         content.write_at(content.len(), draft.bytes.as_bytes());
-        Ok(Reading::Value(content))
+        Ok(content)
     }
 
     fn take(&self, who: Who, draft: &mut Draft, offset: u64, data: &[u8]) -> Result<(), Fault> {
