@@ -91,7 +91,7 @@ impl Tree {
                 if row.write.is_none() {
                     return Err(Refusal::FixedEntry.into());
                 }
-                if row.within == Kind::Directory {
+                if row.within == Kind::Directory && row.shape == tree::Shape::File {
                     // Told now, as bash's builtins don't report an error of close.
                     not_scheduled(record(&*self.loaded(ino.node)?)?)?;
                 }
@@ -117,7 +117,7 @@ impl Tree {
             Kind::Versions if name.starts_with(b".") || is_sed_file(name, how) => {
                 self.create_scratch(who, parent, name)?
             }
-            Kind::Versions => self.create_version(who, parent.node, name)?,
+            Kind::Versions => self.create_version(who, parent.node, name, how)?,
             Kind::Stages if name.starts_with(b".") => self.create_scratch(who, parent, name)?,
             Kind::Stages => return Err(Refusal::BadLink.into()),
             Kind::Root | Kind::Instance => {
@@ -180,7 +180,7 @@ impl Tree {
         self.create_scratch(who, parent, name)
     }
 
-    fn create_version(&self, who: Who, secret: NodeId, name: &[u8]) -> Result<(Ino, Handle), Fault> {
+    fn create_version(&self, who: Who, secret: NodeId, name: &[u8], how: How) -> Result<(Ino, Handle), Fault> {
         let id = VersionId::parse(name)?;
         let loaded = self.loaded(secret)?;
         let directory = self.vault.directory_of(&loaded)?.ok_or(Fault::NoEntry)?;
@@ -188,12 +188,12 @@ impl Tree {
         if let Some(version) = record(&*self.loaded(secret)?)?.version(&id) {
             // It came back with the secret.
             let ino = Ino::version(secret, version.no);
-            return Ok((ino, self.open_version_to_write(who, ino, How { truncates: true, ..How::default() })?));
+            return Ok((ino, self.open_version_to_write(who, ino, How { truncates: true, ..how })?));
         }
         let no = self.vault.promise_version(secret, &id)?;
         let ino = Ino::version(secret, no);
         let target = Target::Version { secret, id, no, exists: false };
-        Ok((ino, self.draft(who, ino, target, Base::Whole, How::default(), true)))
+        Ok((ino, self.draft(who, ino, target, Base::Whole, how, true)))
     }
 
     /// A secret whose `current` was just unlinked comes back when a value is written in its place: that is what `install`
