@@ -76,11 +76,24 @@ impl Tree {
                 self.stale.lock().attrs.push(Ino::new(ino.node, Kind::Instance));
             }
             Kind::TrashedState => match bytes.trim_ascii() {
-                b"purge" => self.vault.purge(caller, ino.node)?,
+                b"purge" => self.purge(who, ino.node)?,
                 _ => return Err(Refusal::BadState { word: "anything but `purge`" }.into()),
             },
             Kind::KeyState => return Err(Refusal::Unsupported("changing a key's state").into()),
             _ => return Err(Refusal::FixedEntry.into()),
+        }
+        Ok(())
+    }
+
+    /// A directory that outlives its purged secret shows the entries of a new draft: the kernel has to forget the old ones.
+    fn purge(&self, who: Who, secret: NodeId) -> Result<(), Fault> {
+        let directory = self.vault.directory_of(&*self.loaded(secret)?)?;
+        self.vault.purge(who.caller(), secret)?;
+        for (kind, name) in [(Kind::Versions, "versions"), (Kind::Stages, "stages")] {
+            self.scratches.lock().remove_in(Ino::new(secret, kind));
+            if let Some(directory) = &directory {
+                self.stale.lock().names.push((Ino::new(directory.id(), Kind::Directory), name.into()));
+            }
         }
         Ok(())
     }
