@@ -90,7 +90,6 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | EmptyValue
         | BadLink
         | BadTagLine { .. }
-        | DuplicateTag { .. }
         | BadWindow
         | BadState { .. }
         | BadPolicy { .. }
@@ -99,7 +98,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         NameTooLong => libc::ENAMETOOLONG,
         NoSuchInstance | NotFound | NoSuchVersion | NoSuchLabel => libc::ENOENT,
         NoSuchKey { .. } => libc::ENOKEY,
-        NameTaken | NameScheduled | VersionExists { .. } => libc::EEXIST,
+        NameTaken | NameScheduled | VersionExists { .. } | DuplicateTag { .. } => libc::EEXIST,
         InDeleteWindow { .. } => libc::EIDRM,
         NotScheduled => libc::EALREADY,
         OutOfNumbers | TooManyLabels | TooManyTags | ScratchLimit => libc::EDQUOT,
