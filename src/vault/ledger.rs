@@ -159,6 +159,10 @@ impl Vault {
             Err(CommitError::Unknown(why)) => self.store.committed(op)?.ok_or(CommitError::Unavailable(why))?,
             Err(error) => return Err(error.into()),
         };
+        if revision <= ledger.revision {
+            // The request had come before: the engine has done nothing now, and what it did then is shown already.
+            return Ok(());
+        }
         ledger.head = batch.head;
         ledger.revision = revision;
         *self.counts.lock() = Counts::of(ledger);
