@@ -7,7 +7,7 @@ use super::load::Domain;
 use super::node::trash_list;
 use super::tree::full_name;
 use super::{Caller, Loaded, Node, SecretNode, Vault, VaultError};
-use crate::id::{NodeId, OpId, VersionNo};
+use crate::id::{NodeId, VersionNo};
 use crate::secret::{
     self, Change, Component, KeyName, PutOutcome, RecoveryWindow, Refusal, Secret, SecretName, StageLabel, Tags,
     VersionId,
@@ -50,18 +50,45 @@ impl Vault {
     pub fn put_value(&self, caller: Caller, id: NodeId, draft: Draft<'_>) -> Result<Written, VaultError> {
         let mut ledger = self.ledger.lock();
         let (loaded, record) = self.secret(id)?;
-        let appended = if draft.append { self.appended(&loaded, &record, draft.bytes)? } else { None };
+        self.put_into(&mut ledger, caller, &loaded, &record, loaded.place(), draft)
+    }
+
+    /// RestoreSecret and PutSecretValue in one: a scheduled secret comes back to where its name says with the new value, or
+    /// stays as it was.
+    pub fn restore_with_value(&self, caller: Caller, id: NodeId, draft: Draft<'_>) -> Result<Written, VaultError> {
+        let mut ledger = self.ledger.lock();
+        let (loaded, record) = self.secret(id)?;
+        let record = secret::restore(&record, self.now())?.secret;
+        let (parent, name) = self.parent_of(loaded.instance_id(), &record.name)?.ok_or(Refusal::NotFound)?;
+        let directory = self.directory_named(&parent, &name)?.ok_or(Refusal::NotFound)?;
+        let place = self.place_in(directory.id(), loaded.instance_id())?;
+        self.put_into(&mut ledger, caller, &loaded, &record, place, draft)
+    }
+
+    /// Puts a value into the secret `loaded`, which is as `record` says and is to stand at `place`.
+    fn put_into(
+        &self,
+        ledger: &mut Ledger,
+        caller: Caller,
+        loaded: &Loaded,
+        record: &Secret,
+        place: Place,
+        draft: Draft<'_>,
+    ) -> Result<Written, VaultError> {
+        let id = loaded.id();
+        let appended = if draft.append { self.appended(loaded, record, draft.bytes)? } else { None };
         let value = appended.as_ref().unwrap_or(draft.bytes);
-        let no = draft.no.map_or_else(|| self.next_version(id, &record), Ok)?;
+        let no = draft.no.map_or_else(|| self.next_version(id, record), Ok)?;
         let request = secret::Put { id: draft.id, no: Some(no), bytes: value.as_bytes(), stages: None };
-        match secret::put(&record, request, self.now())? {
-            PutOutcome::Replay(no) => self.replayed(&loaded, &record, no, value),
+        match secret::put(record, request, self.now())? {
+            PutOutcome::Replay(no) => self.replayed(loaded, record, no, value),
             PutOutcome::Added(change) => {
                 let added =
                     change.added.as_ref().map(|version| version.no).ok_or(VaultError::Unreadable { node: id })?;
-                let mut batch = Batch::new(&ledger);
-                self.add_version(&mut batch, &loaded, change.secret.key, added, value)?;
-                self.settle(&mut ledger, batch, caller.op, &loaded, change, draft.room)?;
+                let mut batch = Batch::new(ledger);
+                self.add_version(&mut batch, loaded, change.secret.key, added, value)?;
+                self.put_change(&mut batch, loaded, place, change)?;
+                self.commit(ledger, batch, caller.op, draft.room)?;
                 Ok(Written::Added(added))
             }
         }
@@ -194,8 +221,7 @@ impl Vault {
                 self.put_directory(&mut batch, parent, record.name.clone(), access, now)?
             }
         };
-        let scope = loaded.instance_id();
-        let place = Place { scope, parent: directory, index: self.index(scope, Domain::Secret, "")? };
+        let place = self.place_in(directory, loaded.instance_id())?;
         let node = Node::Secret(SecretNode { secret: change.secret, access: None });
         self.put(&mut batch, loaded.id(), place, node, Some(loaded))?;
         self.commit(ledger, batch, caller.op, None)
@@ -269,27 +295,23 @@ impl Vault {
         if change.secret == record {
             return Ok(());
         }
-        let batch = Batch::new(&ledger);
-        self.settle(&mut ledger, batch, caller.op, &loaded, change, None)
+        let mut batch = Batch::new(&ledger);
+        self.put_change(&mut batch, &loaded, loaded.place(), change)?;
+        self.commit(&mut ledger, batch, caller.op, None)
     }
 
-    /// Commits a change of a secret where it stands.
-    fn settle(
-        &self,
-        ledger: &mut Ledger,
-        mut batch: Batch,
-        op: OpId,
-        loaded: &Loaded,
-        change: Change,
-        room: Option<Reservation>,
-    ) -> Result<(), VaultError> {
+    /// Writes a change of a secret that is not scheduled, or no longer, to where it is to stand.
+    fn put_change(&self, batch: &mut Batch, loaded: &Loaded, place: Place, change: Change) -> Result<(), VaultError> {
         for version in &change.rolled {
-            self.drop_version(&mut batch, loaded, version)?;
+            self.drop_version(batch, loaded, version)?;
         }
-        let access = loaded.as_secret().and_then(|node| node.access);
-        let node = Node::Secret(SecretNode { secret: change.secret, access });
-        self.put(&mut batch, loaded.id(), loaded.place(), node, Some(loaded))?;
-        self.commit(ledger, batch, op, room)
+        let node = Node::Secret(SecretNode { secret: change.secret, access: None });
+        self.put(batch, loaded.id(), place, node, Some(loaded))
+    }
+
+    /// Where the secret of `directory` stands.
+    fn place_in(&self, directory: NodeId, scope: NodeId) -> Result<Place, VaultError> {
+        Ok(Place { scope, parent: directory, index: self.index(scope, Domain::Secret, "")? })
     }
 
     fn secret(&self, id: NodeId) -> Result<(Arc<Loaded>, Secret), VaultError> {

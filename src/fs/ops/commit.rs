@@ -50,9 +50,14 @@ impl Tree {
         adds: bool,
         room: Option<Room>,
     ) -> Result<Written, Fault> {
-        let trimmed = if self.options.trim_newline { without_newline(value) } else { None };
+        let trimmed = self.trimmed(value);
         let bytes = trimmed.as_ref().unwrap_or(value);
         Ok(self.vault.put_value(who.caller(), secret, vault::Draft { id, no, bytes, append: adds, room })?)
+    }
+
+    /// What the mount stores of a value whose newline it takes off; `None` where that is all of it.
+    pub(super) fn trimmed(&self, value: &Value) -> Option<Value> {
+        if self.options.trim_newline { without_newline(value) } else { None }
     }
 
     /// Makes `bytes` the text of entry `ino`; with `adds`, tags beside those there are.

@@ -1,13 +1,14 @@
 //! Renaming: a scratch file onto an entry is one write of it; an entry to a scratch name is a copy; a scheduled secret out
 //! of `.deleted/` is its restore; a label can take another's place. Nothing else moves.
 
-use super::{Tree, Who};
+use super::{Place, Tree, Who, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{Content, Scratch};
 use crate::fs::tree::{self, Shape};
 use crate::secret::{Component, Refusal, StageLabel, VersionId};
 use crate::value::Value;
+use crate::vault::Draft;
 
 /// A name in a directory.
 #[derive(Clone, Copy)]
@@ -72,16 +73,25 @@ impl Tree {
         let place = self.place(to.parent)?;
         let row = tree::fixed(Kind::Directory, to.name).ok_or(Refusal::CannotRename)?;
         match row.kind {
-            Kind::Current => {
-                self.restore_scheduled(who, &place)?;
-                let room = Some(self.vault.reserve()?);
-                self.store_value(who, place.secret.id(), None, None, bytes, false, room).map(|_| ())
-            }
+            Kind::Current => self.put_current(who, &place, bytes),
             kind if row.shape == Shape::File && target.is_some() => {
                 self.store_text(who, Ino::new(place.secret.id(), kind), bytes.as_bytes(), false)
             }
             _ => Err(Refusal::FixedEntry.into()),
         }
+    }
+
+    /// A scheduled secret comes back by the same change: one that is refused restores nothing.
+    fn put_current(&self, who: Who, place: &Place, bytes: &Value) -> Result<(), Fault> {
+        let (secret, room) = (place.secret.id(), Some(self.vault.reserve()?));
+        if record(&place.secret)?.deletion.is_none() {
+            return self.store_value(who, secret, None, None, bytes, false, room).map(|_| ());
+        }
+        let trimmed = self.trimmed(bytes);
+        let bytes = trimmed.as_ref().unwrap_or(bytes);
+        let draft = Draft { id: None, no: None, bytes, append: false, room };
+        self.vault.restore_with_value(who.caller(), secret, draft)?;
+        Ok(())
     }
 
     /// An editor's backup: the content goes to a scratch file with the entry's owner and bits, and the entry stays.
