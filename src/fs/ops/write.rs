@@ -14,8 +14,9 @@ use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
 use crate::fs::process::{Process, is_being_killed, writers_among};
 use crate::fs::refusals::Gesture;
-use crate::secret::Refusal;
+use crate::secret::{Refusal, VersionId};
 use crate::value::Value;
+use crate::vault::Loaded;
 
 impl Tree {
     /// Takes `data` at `offset`.
@@ -128,16 +129,20 @@ impl Tree {
     fn take(&self, who: Who, draft: &mut Draft, offset: u64, data: &[u8]) -> Result<(), Fault> {
         self.take_in(who, draft)?;
         let at = draft.position(offset);
-        if let Target::Version { secret, id, no, exists: true } = &draft.target {
-            let stored = self.vault.value(&*self.loaded(*secret)?, *no)?;
-            let end = at.saturating_add(data.len());
-            let same = stored.as_bytes().get(at..end) == Some(data) || self.only_trims(&stored, at, data);
-            if !same {
-                return Err(Refusal::VersionExists { id: id.clone() }.into());
-            }
+        if let Target::Version { secret, id, .. } = &draft.target {
+            self.compare(&*self.loaded(*secret)?, id, at, data)?;
         }
         self.make_room(draft)?;
         Ok(draft.write(at, data)?)
+    }
+
+    /// A version that is there by now, whoever wrote it, takes the same bytes only.
+    fn compare(&self, secret: &Loaded, id: &VersionId, at: usize, data: &[u8]) -> Result<(), Fault> {
+        let Some(version) = super::record(secret)?.version(id) else { return Ok(()) };
+        let stored = self.vault.value(secret, version.no)?;
+        let end = at.saturating_add(data.len());
+        let same = stored.as_bytes().get(at..end) == Some(data) || self.only_trims(&stored, at, data);
+        if same { Ok(()) } else { Err(Refusal::VersionExists { id: id.clone() }.into()) }
     }
 
     /// Whether `data` is what is stored and the newline that the mount takes off.
