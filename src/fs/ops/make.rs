@@ -1,6 +1,6 @@
 //! Making directories and links.
 
-use super::{Entry, Tree, Who, record};
+use super::{Entry, Tree, Who};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{self, Content};
@@ -14,6 +14,7 @@ const LINK_PREFIX: &[u8] = b"../versions/";
 impl Tree {
     /// Makes an instance, or a directory for a secret.
     pub fn make_directory(&self, who: Who, parent: Ino, name: &[u8], mode: u16) -> Result<Entry, Fault> {
+        self.be_free(parent, name)?;
         let ino = match parent.kind {
             Kind::Root => {
                 let made = self.vault.make_instance(who.caller(), InstanceName::parse(name)?, mode)?;
@@ -35,14 +36,12 @@ impl Tree {
         if parent.kind != Kind::Stages {
             return Err(Refusal::NotAnEntry(String::from_utf8_lossy(name).into_owned()).into());
         }
+        self.be_free(parent, name)?;
         let ino = if name.starts_with(b".") {
             self.make_scratch_link(who, parent, name, target)?
         } else {
             let label = StageLabel::parse(name)?;
             let id = self.linked_version(target)?;
-            if record(&*self.loaded(parent.node)?)?.stages.get(&label).is_some() {
-                return Err(Refusal::NameTaken.into());
-            }
             match self.vault.move_stage(who.caller(), parent.node, &label, &id) {
                 Ok(()) => self.resolve(parent, name)?.ok_or(Fault::NoEntry)?,
                 // `ln -sf` comes by way of a label of its own, also where all labels are taken.
@@ -53,6 +52,11 @@ impl Tree {
             }
         };
         self.entry(who, ino)
+    }
+
+    /// Refuses a name that stands for something already, be it a file in memory.
+    fn be_free(&self, parent: Ino, name: &[u8]) -> Result<(), Fault> {
+        if self.resolve(parent, name)?.is_some() { Err(Refusal::NameTaken.into()) } else { Ok(()) }
     }
 
     /// Moves label `name` of `secret` to the version that `target` names.
