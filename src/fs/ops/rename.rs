@@ -102,11 +102,16 @@ impl Tree {
         self.release(who, handle);
         let content = Content::File(copy?);
         let mut scratches = self.scratches.lock();
-        if let Some(replaced) = scratches.named(to.parent, to.name) {
-            scratches.remove(replaced);
+        let replaced = scratches.named(to.parent, to.name).and_then(|slot| Some((slot, scratches.remove(slot)?)));
+        match scratches.add(to.parent, to.name, content, (attr.uid, attr.gid), self.vault.now()) {
+            Ok(slot) => scratches.set_mode(slot, attr.mode),
+            Err(refusal) => {
+                if let Some((slot, file)) = replaced {
+                    scratches.put_back(slot, file);
+                }
+                return Err(refusal.into());
+            }
         }
-        let slot = scratches.add(to.parent, to.name, content, (attr.uid, attr.gid), self.vault.now())?;
-        scratches.set_mode(slot, attr.mode);
         drop(scratches);
         // The kernel has moved the entry's own name there, and would go on believing it.
         self.stale.lock().names.push((to.parent, to.name.to_vec()));
