@@ -26,6 +26,7 @@ impl Tree {
             return Err(Refusal::NameTaken.into());
         }
         match moved.kind {
+            Kind::Trashed if target.is_some_and(|target| target.kind == Kind::Scratch) => Err(Fault::NotDirectory),
             Kind::Trashed => self.restore(who, moved, to),
             Kind::Scratch => self.rename_scratch(who, moved.ordinal, to, target),
             Kind::Stage if from.parent == to.parent => {
