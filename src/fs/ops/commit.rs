@@ -34,7 +34,14 @@ impl Tree {
                 }
                 Ok(())
             }
-            Target::Text => self.store_text(who, draft.ino, draft.bytes.as_bytes(), adds),
+            Target::Text => {
+                self.store_text(who, draft.ino, draft.bytes.as_bytes(), adds)?;
+                if adds {
+                    draft.base = Base::Behind(self.text(who, draft.ino)?.len());
+                    draft.bytes.resize(0);
+                }
+                Ok(())
+            }
         }
     }
 
