@@ -221,7 +221,9 @@ fn roll(secret: &mut Secret, new: VersionNo) -> Vec<Version> {
     let mut rolled = Vec::new();
     while secret.versions.len() > VERSIONS_MAX {
         let unlabelled = |version: &Version| version.no != new && secret.stages.of(version.no).is_empty();
-        let Some(oldest) = secret.versions.iter().position(unlabelled) else { break };
+        // A number may have been promised long before its version was written.
+        let candidates = secret.versions.iter().enumerate().filter(|(_, version)| unlabelled(version));
+        let Some((oldest, _)) = candidates.min_by_key(|(_, version)| (version.created, version.no)) else { break };
         rolled.push(secret.versions.remove(oldest));
     }
     rolled
