@@ -23,6 +23,7 @@ mod tree;
 pub use errno::Fault;
 pub use inode::{Handle, Ino, Kind};
 pub use ops::{At, Attr, AttrChange, Entry, How, Reading, Tree, Who};
+pub use refusals::Gesture;
 pub use tree::Shape;
 
 /// How a mount differs from the usual.

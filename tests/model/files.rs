@@ -1,0 +1,501 @@
+//! Opening, writing, and what a close stores.
+
+use std::rc::Rc;
+
+use libc::{EBADF, EEXIST, EFBIG, EIDRM, EINVAL, EISDIR, ENOENT, EPERM};
+
+use crate::reference::{
+    Base, By, Bytes, Content, Draft, Flags, Held, Model, Node, Outcome, SILENT, Spot, Target, Text,
+};
+use crate::rules::{RESERVED, VALUE_MAX, component, grammar, parse_days, parse_description, parse_tags};
+
+impl Model {
+    /// The content of an entry that can be written, as a reader is given it.
+    pub fn present(&self, node: &Node) -> Outcome<Bytes> {
+        match node {
+            Node::Current(at, dir) | Node::Version(at, dir, _) => {
+                let (_, scheduled) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
+                if scheduled { Err(&[EIDRM]) } else { self.stored(node) }
+            }
+            _ => self.stored(node),
+        }
+    }
+
+    /// The same, whatever the state of its secret is.
+    pub fn stored(&self, node: &Node) -> Outcome<Bytes> {
+        let text = |bytes: Vec<u8>| Ok(Bytes::from(bytes));
+        match node {
+            Node::Current(at, dir) => {
+                let (secret, _) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
+                Ok(secret.current().ok_or(&[ENOENT][..])?.bytes.clone())
+            }
+            Node::Version(at, dir, id) => {
+                let (secret, _) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
+                Ok(secret.version(id).ok_or(&[ENOENT][..])?.bytes.clone())
+            }
+            Node::Text(at, dir, kind) => {
+                text(self.text(self.secret_at(at, dir).ok_or(&[ENOENT][..])?.0.serial, *kind)?)
+            }
+            Node::Window(at) => text(format!("{}\n", self.instances[at].days).into_bytes()),
+            Node::TrashedState(..) => text(b"PendingDeletion\n".to_vec()),
+            Node::KeyState(_) => text(b"Enabled\n".to_vec()),
+            Node::Scratch(serial) => match &self.scratches.get(serial).ok_or(&[ENOENT][..])?.content {
+                Content::File(bytes) => text(bytes.clone()),
+                Content::Link(_) => Err(SILENT),
+            },
+            _ => Err(SILENT),
+        }
+    }
+
+    fn text(&self, secret: u64, kind: Text) -> Outcome<Vec<u8>> {
+        let (secret, ..) = self.secret(secret).ok_or(&[ENOENT][..])?;
+        Ok(match kind {
+            Text::Tags => secret.render_tags(),
+            Text::Description if secret.description.is_empty() => Vec::new(),
+            Text::Description => format!("{}\n", secret.description).into_bytes(),
+            Text::Cmk => b"default\n".to_vec(),
+            Text::Policy => self.default_policy().into_bytes(),
+        })
+    }
+
+    pub fn default_policy(&self) -> String {
+        kmsfs::secret::default_document(&kmsfs::secret::Account::from_number(self.account.parse().expect("digits")))
+    }
+
+    /// Opens a file to be read.
+    pub fn open_to_read(&mut self, parent: &Node, name: &[u8]) -> Outcome<Held> {
+        let node = self.lookup(parent, name).ok_or(&[ENOENT][..])?;
+        Ok(match &node {
+            Node::Current(at, dir) | Node::Version(at, dir, _) => {
+                let bytes = self.present(&node)?;
+                let (secret, _) = self.secret_at(at, dir).ok_or(SILENT)?;
+                let id = match &node {
+                    Node::Version(_, _, id) => secret.version(id),
+                    _ => secret.current(),
+                };
+                Held::Value { secret: secret.serial, version: id.ok_or(SILENT)?.serial, bytes }
+            }
+            Node::Scratch(serial) => Held::Scratch(*serial),
+            Node::Text(..) | Node::Window(_) | Node::TrashedState(..) | Node::KeyState(_) => {
+                Held::Text(Some(self.stored(&node)?))
+            }
+            Node::Info(..) | Node::Fixed => Held::Text(None),
+            Node::Stage(..) => return Err(SILENT),
+            _ => return Err(&[EISDIR]),
+        })
+    }
+
+    /// Opens a file that is there, to be written.
+    pub fn open_to_write(&mut self, parent: &Node, name: &[u8], flags: Flags) -> Outcome<Held> {
+        let node = self.lookup(parent, name).ok_or(&[ENOENT][..])?;
+        let secret = |model: &Self, at: &str, dir: &str| {
+            let (secret, scheduled) = model.secret_at(at, dir).ok_or(&[ENOENT][..])?;
+            if scheduled { Err(&[EIDRM][..]) } else { Ok(secret.serial) }
+        };
+        let mut opened = None;
+        let (target, adds) = match &node {
+            Node::Scratch(serial) => {
+                if flags.truncates {
+                    match &mut self.scratches.get_mut(serial).ok_or(SILENT)?.content {
+                        Content::File(bytes) => bytes.clear(),
+                        Content::Link(_) => return Err(SILENT),
+                    }
+                }
+                return Ok(Held::Scratch(*serial));
+            }
+            Node::Current(at, dir) => (Target::Current(secret(self, at, dir)?), true),
+            Node::Version(at, dir, id) => {
+                let serial = secret(self, at, dir)?;
+                opened =
+                    self.secret_at(at, dir).and_then(|(secret, _)| secret.version(id)).map(|version| version.serial);
+                (Target::Version(serial, id.clone()), false)
+            }
+            Node::Text(at, dir, kind) => (Target::Text(secret(self, at, dir)?, *kind), *kind == Text::Tags),
+            Node::TrashedState(at, dir) => (Target::State(self.instances[at].trash[dir].secret.serial), false),
+            Node::Window(at) => (Target::Window(at.clone()), false),
+            Node::KeyState(_) => (Target::KeyState, false),
+            Node::Info(..) | Node::Fixed => return Err(&[EPERM]),
+            Node::Stage(..) => return Err(SILENT),
+            _ => return Err(&[EISDIR, EPERM]),
+        };
+        let present = self.stored(&node)?;
+        let base = match present.is_empty() {
+            _ if flags.truncates => Base::Whole,
+            true => Base::Whole,
+            false if flags.appends && adds => Base::Behind,
+            false => Base::Present,
+        };
+        Ok(Held::Draft(Draft {
+            base,
+            behind: present.len() as u64,
+            opened,
+            emptied: flags.truncates,
+            ..Draft::new(target, flags)
+        }))
+    }
+
+    /// open(2) with O_CREAT.
+    pub fn create(&mut self, by: By, parent: &Node, name: &[u8], flags: Flags) -> Outcome<Held> {
+        if self.lookup(parent, name).is_some() {
+            return if flags.exclusive { Err(&[EEXIST]) } else { self.open_to_write(parent, name, flags) };
+        }
+        let mkostemp = flags.exclusive && flags.reads;
+        let sed = name.len() == 9 && name.starts_with(b"sed") && mkostemp;
+        match parent {
+            Node::Dir(at, dir) if name == b"current" => {
+                self.restore_in_place(at, dir);
+                let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
+                Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Current(secret), flags) }))
+            }
+            Node::Dir(at, dir) => {
+                let text = String::from_utf8_lossy(name);
+                if RESERVED.contains(&&*text) {
+                    return Err(&[EINVAL]);
+                }
+                let beside = RESERVED.iter().any(|entry| text.starts_with(entry));
+                let draft = self.secret_at(at, dir).is_some_and(|(secret, _)| secret.is_draft());
+                if draft && component(name).is_ok() && !mkostemp && !beside {
+                    return Err(SILENT);
+                }
+                self.create_scratch(by, Spot::Dir(at.clone(), dir.clone()), name)
+            }
+            Node::Versions(at, dir) if name.starts_with(b".") || sed => {
+                self.create_scratch(by, Spot::Versions(at.clone(), dir.clone()), name)
+            }
+            Node::Versions(at, dir) => {
+                let id = grammar(name, 64)?;
+                self.restore_in_place(at, dir);
+                let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
+                Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Version(secret, id), flags) }))
+            }
+            Node::Stages(at, dir) if name.starts_with(b".") => {
+                self.create_scratch(by, Spot::Stages(at.clone(), dir.clone()), name)
+            }
+            Node::Stages(..) => Err(&[EINVAL]),
+            _ => Err(SILENT),
+        }
+    }
+
+    fn create_scratch(&mut self, by: By, spot: Spot, name: &[u8]) -> Outcome<Held> {
+        let serial = self.add_scratch(spot, name, Content::File(Vec::new()), (by.uid, by.gid, 0o600))?;
+        Ok(Held::Scratch(serial))
+    }
+
+    /// What an open file reads; `None` where the model does not say.
+    pub fn read(&self, held: &Held) -> Outcome<Option<Bytes>> {
+        match held {
+            Held::Value { secret, bytes, .. } => match self.secret(*secret) {
+                Some((_, false, ..)) => Ok(Some(bytes.clone())),
+                Some((_, true, ..)) => Err(&[EIDRM]),
+                None => Err(&[ENOENT]),
+            },
+            Held::Text(bytes) => Ok(bytes.clone()),
+            Held::Scratch(serial) => self.stored(&Node::Scratch(*serial)).map(Some),
+            Held::Draft(draft) => {
+                let mut content = match draft.base {
+                    Base::Whole => Vec::new(),
+                    Base::Behind | Base::Present => self.present_of(draft)?,
+                };
+                content.extend_from_slice(&draft.bytes);
+                Ok(Some(content.into()))
+            }
+        }
+    }
+
+    /// The present content of what a draft is of.
+    fn present_of(&self, draft: &Draft) -> Outcome<Vec<u8>> {
+        match &draft.target {
+            Target::Current(serial) | Target::Version(serial, _) => {
+                let (secret, scheduled, ..) = self.secret(*serial).ok_or(&[ENOENT][..])?;
+                if scheduled {
+                    return Err(&[EIDRM]);
+                }
+                match (&draft.target, draft.opened) {
+                    (Target::Current(_), _) => {
+                        Ok(secret.current().map_or(Vec::new(), |version| version.bytes.to_vec()))
+                    }
+                    (_, Some(opened)) => self.pinned(opened).map(|bytes| bytes.to_vec()),
+                    (_, None) => Ok(Vec::new()),
+                }
+            }
+            Target::Text(secret, kind) => self.text(*secret, *kind),
+            Target::State(secret) => self.secret(*secret).map(|_| b"PendingDeletion\n".to_vec()).ok_or(&[ENOENT]),
+            Target::Window(at) => Ok(format!("{}\n", self.instances[at].days).into_bytes()),
+            Target::KeyState => Ok(b"Enabled\n".to_vec()),
+        }
+    }
+
+    /// A version that is stored, or that a reader has open.
+    fn pinned(&self, version: u64) -> Outcome<Bytes> {
+        if let Some((_, bytes)) = self.kept().into_iter().find(|((_, serial), _)| *serial == version) {
+            return Ok(bytes);
+        }
+        let open = self.handles.iter().flatten().find_map(|held| match held {
+            Held::Value { version: serial, bytes, .. } if *serial == version => Some(bytes.clone()),
+            _ => None,
+        });
+        open.ok_or(&[ENOENT])
+    }
+
+    fn draft(&self, at: usize) -> Outcome<Draft> {
+        match &self.handles[at] {
+            Some(Held::Draft(draft)) => draft.poison.map_or(Ok(draft.clone()), Err),
+            _ => Err(&[EBADF]),
+        }
+    }
+
+    fn put_draft(&mut self, at: usize, draft: Draft) {
+        self.handles[at] = Some(Held::Draft(draft));
+    }
+
+    pub fn write(&mut self, at: usize, offset: u64, data: &[u8]) -> Outcome<()> {
+        if let Some(Held::Scratch(serial)) = self.handles[at] {
+            return self.write_scratch(serial, offset, data);
+        }
+        let mut draft = self.draft(at)?;
+        let outcome = self.take(&mut draft, offset, data);
+        draft.poison = outcome.err();
+        self.put_draft(at, draft);
+        outcome
+    }
+
+    fn write_scratch(&mut self, serial: u64, offset: u64, data: &[u8]) -> Outcome<()> {
+        let file = self.scratches.get_mut(&serial).ok_or(&[ENOENT][..])?;
+        let Content::File(bytes) = &mut file.content else { return Err(SILENT) };
+        let end = offset.saturating_add(data.len() as u64);
+        if end > 256 * 1024 {
+            return Err(SILENT);
+        }
+        put_at(bytes, offset as usize, data);
+        Ok(())
+    }
+
+    fn take(&mut self, draft: &mut Draft, offset: u64, data: &[u8]) -> Outcome<()> {
+        if draft.base == Base::Present {
+            draft.bytes = self.present_of(draft)?;
+            draft.base = Base::Whole;
+        }
+        let at = if draft.append || draft.base == Base::Behind { draft.bytes.len() as u64 } else { offset };
+        let end = at.saturating_add(data.len() as u64);
+        if let Target::Version(serial, id) = &draft.target {
+            let (secret, scheduled, ..) = self.secret(*serial).ok_or(&[ENOENT][..])?;
+            if let Some(version) = secret.version(id) {
+                if scheduled {
+                    return Err(&[EIDRM]);
+                }
+                let same = end <= version.bytes.len() as u64 && version.bytes[at as usize..end as usize] == *data;
+                if !same {
+                    return Err(&[EEXIST]);
+                }
+            }
+        }
+        let before = if draft.base == Base::Behind { draft.behind } else { 0 };
+        if before.saturating_add(end) > draft.limit() as u64 {
+            return Err(&[EFBIG]);
+        }
+        put_at(&mut draft.bytes, at as usize, data);
+        (draft.dirty, draft.emptied) = (true, false);
+        Ok(())
+    }
+
+    /// ftruncate(2).
+    pub fn truncate(&mut self, at: usize, len: u64) -> Outcome<()> {
+        if let Some(Held::Scratch(serial)) = self.handles[at] {
+            let file = self.scratches.get_mut(&serial).ok_or(&[ENOENT][..])?;
+            let Content::File(bytes) = &mut file.content else { return Err(SILENT) };
+            if len > 256 * 1024 {
+                return Err(SILENT);
+            }
+            bytes.resize(len as usize, 0);
+            return Ok(());
+        }
+        let mut draft = self.draft(at)?;
+        if len > draft.limit() as u64 {
+            return Err(&[EFBIG]);
+        }
+        if len > 0 && draft.base != Base::Whole {
+            let mut content = self.present_of(&draft)?;
+            content.extend_from_slice(&draft.bytes);
+            draft.bytes = content;
+        }
+        draft.base = Base::Whole;
+        draft.bytes.resize(len as usize, 0);
+        (draft.dirty, draft.emptied) = (len > 0, len == 0);
+        self.put_draft(at, draft);
+        Ok(())
+    }
+
+    /// One close, of a process that nothing is known of: what was written is stored.
+    pub fn flush(&mut self, at: usize) -> Outcome<()> {
+        if !matches!(self.handles[at], Some(Held::Draft(_))) {
+            return Ok(());
+        }
+        let draft = self.draft(at)?;
+        if draft.dirty || draft.emptied { self.settle(at, draft) } else { Ok(()) }
+    }
+
+    pub fn sync(&mut self, at: usize) -> Outcome<()> {
+        if !matches!(self.handles[at], Some(Held::Draft(_))) {
+            return Ok(());
+        }
+        let draft = self.draft(at)?;
+        if draft.dirty { self.settle(at, draft) } else { Ok(()) }
+    }
+
+    /// The last close; its error reaches nobody.
+    pub fn release(&mut self, at: usize) {
+        if let Ok(draft) = self.draft(at) {
+            let value = matches!(draft.target, Target::Current(_) | Target::Version(..));
+            if draft.dirty || draft.emptied && !value {
+                let _ = self.settle(at, draft);
+            }
+        }
+        self.handles[at] = None;
+    }
+
+    fn settle(&mut self, at: usize, mut draft: Draft) -> Outcome<()> {
+        let outcome = self.store(&mut draft);
+        match outcome {
+            Ok(()) => (draft.dirty, draft.emptied) = (false, false),
+            Err(errnos) => draft.poison = Some(errnos),
+        }
+        self.put_draft(at, draft);
+        outcome
+    }
+
+    fn store(&mut self, draft: &mut Draft) -> Outcome<()> {
+        let (now, version) = (self.now, self.serial());
+        let adds = draft.base == Base::Behind;
+        match &draft.target {
+            Target::Current(serial) => {
+                let secret = self.live(*serial)?;
+                let mut bytes = Vec::new();
+                if adds {
+                    bytes.extend_from_slice(secret.current().map_or(&[][..], |version| &version.bytes));
+                }
+                bytes.extend_from_slice(&draft.bytes);
+                secret.put(None, &bytes, version, now)?;
+                draft.behind = bytes.len() as u64;
+            }
+            Target::Version(serial, id) => self.live(*serial)?.put(Some(id), &draft.bytes, version, now)?,
+            Target::Text(serial, kind) => {
+                self.store_text(*serial, *kind, &draft.bytes, adds)?;
+                draft.behind = self.text(*serial, *kind)?.len() as u64;
+            }
+            Target::KeyState => return Err(SILENT),
+            Target::Window(at) => {
+                let days = parse_days(&draft.bytes)?;
+                let instance = self.instances.get_mut(at).ok_or(SILENT)?;
+                (instance.days, instance.changed) = (days, now);
+            }
+            Target::State(serial) => {
+                if draft.bytes.trim_ascii() != b"purge" {
+                    return Err(&[EINVAL]);
+                }
+                self.purge(*serial)?;
+            }
+        }
+        if adds {
+            draft.bytes.clear();
+        }
+        Ok(())
+    }
+
+    pub fn store_text(&mut self, serial: u64, kind: Text, bytes: &[u8], adds: bool) -> Outcome<()> {
+        let state = self.secret(serial).map(|(_, scheduled, ..)| scheduled);
+        let now = self.now;
+        let parsed = match kind {
+            Text::Tags => parse_tags(bytes).map(Some),
+            Text::Description => parse_description(bytes).map(|_| None),
+            Text::Policy if bytes.iter().all(u8::is_ascii_whitespace) => Ok(None),
+            Text::Policy if bytes.trim_ascii() == self.default_policy().trim_ascii().as_bytes() => Ok(None),
+            Text::Policy => Err(SILENT),
+            Text::Cmk => match grammar(bytes.trim_ascii(), 64) {
+                Ok(name) if name == "default" => Ok(None),
+                Ok(_) => Err(&[libc::ENOKEY][..]),
+                Err(errnos) => Err(errnos),
+            },
+        };
+        // Which of two reasons is said first is nobody's concern.
+        match state {
+            Some(false) => {}
+            Some(true) => return Err(if parsed.is_ok() { &[EIDRM] } else { SILENT }),
+            None => return Err(if parsed.is_ok() { &[ENOENT] } else { SILENT }),
+        }
+        let tags = parsed?;
+        let secret = self.live(serial)?;
+        match kind {
+            Text::Tags => {
+                let mut all = if adds { secret.tags.clone() } else { Default::default() };
+                all.extend(tags.unwrap_or_default());
+                if all.len() > 20 {
+                    return Err(&[libc::EDQUOT]);
+                }
+                secret.set_tags(all, now);
+            }
+            Text::Description => {
+                let text = parse_description(bytes)?;
+                if secret.description != text {
+                    (secret.description, secret.updated) = (text, now);
+                }
+            }
+            Text::Policy | Text::Cmk => {}
+        }
+        Ok(())
+    }
+
+    /// ForceDelete. The directory that outlives its secret is a draft again.
+    fn purge(&mut self, serial: u64) -> Outcome<()> {
+        let (_, scheduled, at, name) = self.secret(serial).ok_or(&[ENOENT][..])?;
+        if !scheduled {
+            return Err(&[libc::EALREADY]);
+        }
+        let (now, draft) = (self.now, self.serial());
+        let instance = self.instances.get_mut(&at).ok_or(SILENT)?;
+        instance.trash.remove(&name);
+        if let Some(dir) = instance.dirs.get_mut(&name) {
+            dir.secret = Some(crate::reference::Secret::draft(draft, now));
+        }
+        let of_secret = |spot: &Spot| !matches!(spot, Spot::Dir(..)) && spot.is_of(&at, &name);
+        self.scratches.retain(|_, file| !of_secret(&file.spot));
+        Ok(())
+    }
+}
+
+impl Draft {
+    fn new(target: Target, flags: Flags) -> Self {
+        Self {
+            target,
+            bytes: Vec::new(),
+            base: Base::Whole,
+            behind: 0,
+            append: flags.appends,
+            dirty: false,
+            emptied: false,
+            opened: None,
+            poison: None,
+        }
+    }
+
+    fn limit(&self) -> usize {
+        match self.target {
+            Target::Current(_) | Target::Version(..) => VALUE_MAX,
+            Target::Text(_, Text::Policy) => 32_768,
+            Target::Text(_, Text::Description) => 8_193,
+            _ => 64 * 1024,
+        }
+    }
+}
+
+fn put_at(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
+    let end = at + data.len();
+    if end > bytes.len() {
+        bytes.resize(end, 0);
+    }
+    bytes[at..end].copy_from_slice(data);
+}
+
+/// Shares `bytes` among all who hold them.
+pub fn shared(bytes: &[u8]) -> Bytes {
+    Rc::from(bytes)
+}

@@ -1,0 +1,226 @@
+//! A picture of the whole tree: what a walk by names finds, and what the model says that it must.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::reference::{Access, Bytes, Content, Model, Secret, Spot, TEXTS, Text};
+
+/// What is at one path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Whether readdir gives the name; the entries of a secret can be opened without that.
+    pub listed: bool,
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+    /// mtime, ctime, btime.
+    pub times: [u64; 3],
+    pub shape: Shape,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    Directory,
+    Link(Vec<u8>),
+    /// Bytes that must be equal.
+    File(Bytes),
+    /// A document, compared by its members.
+    Json(serde_json::Value),
+    /// A file that the model says nothing about.
+    Other,
+}
+
+/// By path from the root.
+pub type Picture = BTreeMap<Vec<u8>, Seen>;
+
+/// What differs, in words that fit on a screen.
+pub fn difference(expected: &Picture, seen: &Picture) -> Option<String> {
+    if expected == seen {
+        return None;
+    }
+    let paths = expected.keys().chain(seen.keys());
+    let differs = paths.filter(|path| expected.get(*path) != seen.get(*path));
+    let line = |path: &Vec<u8>| {
+        let text = |picture: &Picture| picture.get(path).map_or("nothing".into(), brief);
+        format!("{}\n   must be {}\n   is      {}", path.escape_ascii(), text(expected), text(seen))
+    };
+    let lines: BTreeMap<_, _> = differs.map(|path| (path, line(path))).collect();
+    Some(lines.into_values().take(4).collect::<Vec<_>>().join("\n"))
+}
+
+fn brief(seen: &Seen) -> String {
+    let Seen { listed, mode, uid, gid, times, shape } = seen;
+    let shape = match shape {
+        Shape::File(bytes) => format!("file of {}: {}", bytes.len(), bytes[..bytes.len().min(60)].escape_ascii()),
+        other => format!("{other:?}"),
+    };
+    format!("listed {listed} {mode:o} {uid}:{gid} {times:?} {shape}")
+}
+
+struct Painter<'a> {
+    model: &'a Model,
+    picture: Picture,
+}
+
+impl Model {
+    /// What a walk must find.
+    pub fn picture(&self) -> Picture {
+        let mut painter = Painter { model: self, picture: Picture::new() };
+        painter.root();
+        painter.picture
+    }
+}
+
+impl Painter<'_> {
+    fn put(&mut self, path: &str, access: Access, mode: u16, times: [u64; 3], shape: Shape, listed: bool) {
+        let seen = Seen { listed, mode, uid: access.uid, gid: access.gid, times, shape };
+        self.picture.insert(path.as_bytes().to_vec(), seen);
+    }
+
+    fn root(&mut self) {
+        let (access, created, changed) = self.model.root;
+        let times = [changed, changed, created];
+        self.put(".kmsfs", access, 0o555, times, Shape::Directory, true);
+        self.put(".kmsfs/last-error", access, 0o444, times, Shape::Other, true);
+        self.put(".kmsfs/status", access, 0o444, times, Shape::Other, true);
+        for at in self.model.instances.keys() {
+            self.instance(at);
+        }
+    }
+
+    fn instance(&mut self, at: &str) {
+        let instance = &self.model.instances[at];
+        let access = instance.access;
+        let (mode, times) = (access.mode, [instance.changed, instance.changed, instance.created]);
+        let born = [instance.created; 3];
+        self.put(at, access, mode, times, Shape::Directory, true);
+        self.put(&format!("{at}/.instance"), access, mode, times, Shape::Directory, true);
+        self.put(&format!("{at}/.instance/info"), access, mode & 0o444, times, Shape::Other, true);
+        let days = file(format!("{}\n", instance.days));
+        self.put(&format!("{at}/.instance/recovery-window"), access, mode & 0o666, times, days, true);
+        self.put(&format!("{at}/.keys"), access, mode, times, Shape::Directory, true);
+        self.put(&format!("{at}/.keys/default"), access, mode, born, Shape::Directory, true);
+        self.put(&format!("{at}/.keys/default/info"), access, mode & 0o444, born, Shape::Other, true);
+        self.put(&format!("{at}/.keys/default/policy"), access, mode & 0o444, born, Shape::Other, true);
+        let state = file("Enabled\n".into());
+        self.put(&format!("{at}/.keys/default/state"), access, mode & 0o666, born, state, true);
+        self.put(&format!("{at}/.deleted"), access, 0o1777, times, Shape::Directory, true);
+        for (full, trashed) in &instance.trash {
+            let access = trashed.access;
+            let times = [trashed.requested, trashed.requested, trashed.secret.created];
+            let path = format!("{at}/.deleted/{}", full.replace('/', "%2F"));
+            self.put(&path, access, access.mode, times, Shape::Directory, true);
+            let info = self.describe(at, full, &trashed.secret, Some(trashed.requested + trashed.days * DAY));
+            self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, true);
+            let state = file("PendingDeletion\n".into());
+            self.put(&format!("{path}/state"), access, access.mode & 0o666, times, state, true);
+        }
+        for name in instance.dirs.keys() {
+            self.dir(at, name);
+        }
+    }
+
+    fn dir(&mut self, at: &str, name: &str) {
+        let instance = &self.model.instances[at];
+        let dir = &instance.dirs[name];
+        let path = format!("{at}/{name}");
+        let times = [dir.changed, dir.changed, dir.created];
+        self.put(&path, dir.access, dir.access.mode, times, Shape::Directory, true);
+        let (secret, scheduled) = self.model.secret_at(at, name).expect("a directory has a secret");
+        let access = self.model.access_of(at, name);
+        let below = format!("{name}/");
+        let bare = secret.is_draft()
+            && secret.updated == secret.created
+            && instance.dirs.keys().any(|other| other.starts_with(&below));
+        let listed = !scheduled && !bare;
+        let times = [secret.updated, secret.updated, secret.created];
+        for entry in ["versions", "stages"] {
+            self.put(&format!("{path}/{entry}"), access, access.mode, times, Shape::Directory, listed);
+        }
+        for (entry, kind) in TEXTS {
+            let content = match kind {
+                Text::Policy => file(self.model.default_policy()),
+                Text::Cmk => file("default\n".into()),
+                Text::Tags => Shape::File(secret.render_tags().into()),
+                Text::Description if secret.description.is_empty() => file(String::new()),
+                Text::Description => file(format!("{}\n", secret.description)),
+            };
+            self.put(&format!("{path}/{entry}"), access, access.mode & 0o666, times, content, listed);
+        }
+        let trashed = instance.trash.get(name).filter(|_| scheduled);
+        let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.requested + trashed.days * DAY));
+        self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, listed);
+        if !scheduled {
+            self.versions(&path, access, secret);
+        }
+        self.scratches(&Spot::Dir(at.into(), name.into()), &path);
+        self.scratches(&Spot::Versions(at.into(), name.into()), &format!("{path}/versions"));
+        self.scratches(&Spot::Stages(at.into(), name.into()), &format!("{path}/stages"));
+    }
+
+    fn versions(&mut self, path: &str, access: Access, secret: &Secret) {
+        if let Some(current) = secret.current() {
+            let times = [secret.rotated, secret.updated, secret.created];
+            let content = Shape::File(current.bytes.clone());
+            self.put(&format!("{path}/current"), access, access.value_mode, times, content, true);
+        }
+        for version in &secret.versions {
+            let times = [version.created, secret.updated, version.created];
+            let content = Shape::File(version.bytes.clone());
+            self.put(&format!("{path}/versions/{}", version.id), access, access.value_mode, times, content, true);
+        }
+        let times = [secret.updated, secret.updated, secret.created];
+        for (label, id) in &secret.stages {
+            let link = Shape::Link(format!("../versions/{id}").into_bytes());
+            self.put(&format!("{path}/stages/{label}"), access, 0o777, times, link, true);
+        }
+    }
+
+    fn scratches(&mut self, spot: &Spot, path: &str) {
+        for file in self.model.scratches.values().filter(|file| file.spot == *spot) {
+            let (shape, mode) = match &file.content {
+                Content::File(bytes) => (Shape::File(crate::files::shared(bytes)), file.mode),
+                Content::Link(target) => (Shape::Link(target.clone()), 0o777),
+            };
+            let mut path = path.as_bytes().to_vec();
+            path.push(b'/');
+            path.extend_from_slice(&file.name);
+            let times = [file.made; 3];
+            self.picture.insert(path, Seen { listed: true, mode, uid: file.uid, gid: file.gid, times, shape });
+        }
+    }
+
+    /// DescribeSecret.
+    fn describe(&self, at: &str, name: &str, secret: &Secret, purge_at: Option<u64>) -> Shape {
+        let tags: Vec<_> = secret.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+        let mut info = json!({
+            "Arn": format!("acs:kms:local:{}:secret/{name}", self.model.account),
+            "SecretName": name,
+            "SecretType": "Generic",
+            "DKMSInstanceId": at,
+            "EncryptionKeyId": "default",
+            "Description": secret.description,
+            "CreateTime": rfc3339(secret.created),
+            "UpdateTime": rfc3339(secret.updated),
+            "AutomaticRotation": "Disabled",
+            "PlannedDeleteTime": purge_at.map_or(String::new(), rfc3339),
+            "Tags": { "Tag": tags },
+        });
+        if !secret.is_draft() {
+            info["LastRotationDate"] = rfc3339(secret.rotated).into();
+        }
+        Shape::Json(info)
+    }
+}
+
+const DAY: u64 = 86_400 * 1_000_000_000;
+
+fn rfc3339(nanos: u64) -> String {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn file(text: String) -> Shape {
+    Shape::File(text.into_bytes().into())
+}

@@ -1,0 +1,158 @@
+//! Each sequence that was once found to fail, shrunk, and what it proves.
+
+use crate::harness::Engine;
+use crate::names::Wanted;
+use crate::op::{Data, Op, append, path, put};
+use crate::reference::Flags;
+
+const TRUNCATES: Flags = Flags { reads: false, truncates: true, appends: false, exclusive: false };
+const APPENDS: Flags = Flags { reads: false, truncates: false, appends: true, exclusive: false };
+
+/// An instance and a directory, then `steps`.
+fn holds(steps: &[Vec<Op>]) {
+    let mut ops = vec![Op::Mkdir(path("p"), 0o777), Op::Mkdir(path("p/a"), 0o777)];
+    ops.extend(steps.iter().flatten().cloned());
+    crate::run(&ops, Engine::Memory).unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn write(name: &str, bytes: &'static [u8]) -> Vec<Op> {
+    put(path(name), Data::Bytes(bytes))
+}
+
+fn unlink(name: &str) -> Vec<Op> {
+    vec![Op::Unlink(path(name))]
+}
+
+fn rename(from: &str, to: &str) -> Vec<Op> {
+    vec![Op::Rename(path(from), path(to), false)]
+}
+
+/// The attributes of `.kmsfs` were kept for an hour, though they change whenever an instance is made.
+#[test]
+fn kmsfs_changes_with_the_root() {
+    holds(&[vec![Op::Mkdir(path("q"), 0o777)]]);
+}
+
+/// A text of a scheduled secret could be opened to be written, and only the close said no, which bash does not report.
+#[test]
+fn a_scheduled_secrets_texts_are_refused_at_open() {
+    holds(&[write("p/a/current", b"a"), unlink("p/a/current"), vec![Op::Create(path("p/a/tags"), TRUNCATES)]]);
+}
+
+/// A scratch file could be given a name by rename that it could not be made with.
+#[test]
+fn a_scratch_file_keeps_to_its_names_when_renamed() {
+    let to = |name: &[u8]| vec![Op::Rename(path("p/a/.s"), path("p/a").join(&[name]), false)];
+    holds(&[write("p/a/.s", b"a"), to(b".n\n"), to(b".\xff"), to(b".t")]);
+}
+
+/// `..` was taken as the name of a link in memory.
+#[test]
+fn dots_are_no_names() {
+    holds(&[vec![Op::Symlink(path("p/a/stages/."), b"../versions/v1".to_vec())]]);
+}
+
+/// `>> versions/v1` forgot that it appends, and wrote where the kernel guessed the end to be.
+#[test]
+fn a_new_version_is_appended_to() {
+    let two = vec![Op::Write(0, 0, Data::Bytes(b"a")), Op::Write(0, 0, Data::Bytes(b"b")), Op::Flush(0)];
+    holds(&[vec![Op::Create(path("p/a/versions/v1"), APPENDS)], two]);
+}
+
+/// ftruncate(2) by an appending writer replaced the present content with zeros.
+#[test]
+fn truncating_while_appending_keeps_what_is_there() {
+    let cut = vec![Op::OpenToWrite(path("p/a/current"), APPENDS), Op::Truncate(0, 2), Op::Read(0), Op::Flush(0)];
+    holds(&[write("p/a/current", b"abc"), cut]);
+}
+
+/// After a purge the kernel went on for an hour with `versions` and `stages` of the secret that is gone.
+#[test]
+fn a_purge_gives_the_directory_other_entries() {
+    let purge = write("p/.deleted/a/state", b"purge\n");
+    holds(&[write("p/a/current", b"a"), unlink("p/a/current"), purge, write("p/a/versions/v1", b"b")]);
+}
+
+/// The table says EEXIST (`Duplicate.TagKey`).
+#[test]
+fn a_key_given_twice_is_eexist() {
+    holds(&[write("p/a/tags", b"a=1\na=2\n")]);
+}
+
+/// Restore and put went under one request's id, so the engine left out the second: the value was lost, what was kept in
+/// memory named one that was never stored, and every later change was refused.
+#[test]
+fn a_rename_onto_a_deleted_current_restores_and_puts() {
+    let deleted = [write("p/a/current", b"a"), unlink("p/a/current")].concat();
+    holds(&[deleted, write("p/a/.s", b"b"), rename("p/a/.s", "p/a/current"), write("p/a/current", b"c")]);
+}
+
+/// What is refused changes nothing: an empty file renamed onto a deleted `current` restored it all the same.
+#[test]
+fn a_refused_rename_restores_nothing() {
+    let deleted = [write("p/a/current", b"a"), unlink("p/a/current")].concat();
+    holds(&[deleted, vec![Op::Create(path("p/a/.s"), TRUNCATES)], rename("p/a/.s", "p/a/current")]);
+}
+
+/// Of two who write one new version the second was told only at its close.
+#[test]
+fn the_second_writer_of_a_version_is_told_at_its_write() {
+    let open = |name| vec![Op::Create(path(name), TRUNCATES)];
+    let first = vec![Op::Write(0, 0, Data::Bytes(b"a")), Op::Flush(0)];
+    holds(&[open("p/a/versions/v2"), open("p/a/versions/v2"), first, vec![Op::Write(1, 0, Data::Bytes(b"b"))]]);
+}
+
+/// A directory and a link could be made under the name of a file in memory, and hid it.
+#[test]
+fn a_file_in_memory_holds_its_name() {
+    let link = vec![Op::Symlink(path("p/a/stages/.s"), b"../versions/v1".to_vec())];
+    holds(&[
+        write("p/a/current", b"a"),
+        write("p/a/w", b"b"),
+        vec![Op::Mkdir(path("p/a/w"), 0o777)],
+        link.clone(),
+        link,
+    ]);
+}
+
+/// A restore hid a file in memory that has its name by now.
+#[test]
+fn a_restore_does_not_hide_a_file_in_memory() {
+    let nested = [vec![Op::Mkdir(path("p/a/b"), 0o777)], write("p/a/b/current", b"b")].concat();
+    let gone = [unlink("p/a/b/current"), vec![Op::Rmdir(path("p/a/b"))]].concat();
+    let back = rename("p/.deleted/a%2Fb", "p/a/b");
+    holds(&[write("p/a/current", b"a"), nested, gone, write("p/a/b", b"x"), back.clone(), unlink("p/a/b"), back]);
+}
+
+/// What was appended to `tags` and stored was stored again by the next close, over what others had written, and a key
+/// that came again was refused.
+#[test]
+fn tags_that_were_appended_are_not_appended_again() {
+    let line = |bytes| vec![Op::Write(0, 0, Data::Bytes(bytes)), Op::Sync(0)];
+    let open = vec![Op::OpenToWrite(path("p/a/tags"), APPENDS)];
+    holds(&[write("p/a/tags", b"x=1\n"), open, line(b"a=1\n"), line(b"a=2\n")]);
+}
+
+/// The version that rolls away is the oldest by its creation, not the one whose writer opened it first.
+#[test]
+fn the_oldest_version_rolls_away_first() {
+    let slow = vec![Op::Create(path("p/a/versions/slow"), TRUNCATES)];
+    let done = vec![Op::Write(0, 0, Data::Bytes(b"s")), Op::Flush(0), Op::Release(0)];
+    let values = |count: usize| (0..count).flat_map(|_| write("p/a/current", b"v")).collect::<Vec<_>>();
+    holds(&[slow, values(5), done, values(7)]);
+}
+
+/// A backup that there is no room for took the older backup away.
+#[test]
+fn a_refused_backup_leaves_the_older_one() {
+    let fill: Vec<Op> = (0..64).map(|n| Op::Create(path(&format!("p/a/.f{n}")), TRUNCATES)).collect();
+    let backup = rename("p/a/current", "p/a/current~");
+    let mine = vec![Op::SetAttr(path("p/a/current~"), Wanted { uid: Some(1001), ..Wanted::default() })];
+    holds(&[write("p/a/current", b"a"), backup.clone(), mine, fill, backup.clone(), backup]);
+}
+
+/// Appending to a version that is there is a write of other bytes.
+#[test]
+fn a_version_is_not_appended_to() {
+    holds(&[write("p/a/versions/v1", b"a"), append(path("p/a/versions/v1"), Data::Bytes(b"b"))]);
+}

@@ -1,0 +1,196 @@
+//! What may become of one secret: the rules of `kms-rules.md`.
+
+use std::collections::BTreeMap;
+
+use crate::reference::{Bytes, Errnos, Outcome, SILENT, Secret, Version};
+
+pub const VALUE_MAX: usize = 30_720;
+pub const RESERVED: [&str; 11] =
+    ["current", "versions", "stages", "fields", "dotenv", "tags", "policy", "description", "cmk", "info", "rotation"];
+const CURRENT: &str = "ACSCurrent";
+const PREVIOUS: &str = "ACSPrevious";
+
+impl Secret {
+    pub fn draft(serial: u64, now: u64) -> Self {
+        Self {
+            serial,
+            versions: Vec::new(),
+            stages: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            description: String::new(),
+            created: now,
+            updated: now,
+            rotated: now,
+            highest_auto: 0,
+            automatic: Default::default(),
+        }
+    }
+
+    pub fn is_draft(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    pub fn version(&self, id: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    pub fn current(&self) -> Option<&Version> {
+        self.version(self.stages.get(CURRENT)?)
+    }
+
+    pub fn labels_of(&self, id: &str) -> Vec<&str> {
+        self.stages.iter().filter(|(_, on)| *on == id).map(|(label, _)| label.as_str()).collect()
+    }
+
+    /// PutSecretValue: version `id`, or the next automatic one.
+    pub fn put(&mut self, id: Option<&str>, bytes: &[u8], serial: u64, now: u64) -> Outcome<()> {
+        match bytes.len() {
+            0 => return Err(&[libc::EINVAL]),
+            1..=VALUE_MAX => {}
+            _ => return Err(&[libc::EFBIG]),
+        }
+        let automatic = format!("v{}", self.highest_auto + 1);
+        if id.is_none() {
+            assert!(self.automatic.insert(automatic.clone()), "the model gave an automatic id twice");
+        }
+        let id = id.unwrap_or(&automatic).to_owned();
+        if let Some(version) = self.version(&id) {
+            return if *version.bytes == *bytes { Ok(()) } else { Err(&[libc::EEXIST]) };
+        }
+        if self.is_draft() {
+            self.created = now;
+        }
+        let number = id.strip_prefix('v').filter(|digits| !digits.starts_with('0')).and_then(|n| n.parse::<u64>().ok());
+        self.highest_auto = self.highest_auto.max(number.unwrap_or(0));
+        self.versions.push(Version { id: id.clone(), serial, bytes: Bytes::from(bytes), created: now });
+        self.updated = now;
+        self.set_stage(CURRENT, &id, now)?;
+        while self.versions.len() > 10 {
+            let oldest = self.versions.iter().position(|v| v.id != id && self.labels_of(&v.id).is_empty());
+            self.versions.remove(oldest.expect("at most eight of eleven have a label"));
+        }
+        Ok(())
+    }
+
+    fn set_stage(&mut self, label: &str, id: &str, now: u64) -> Outcome<()> {
+        let custom = self.stages.keys().filter(|label| *label != CURRENT && *label != PREVIOUS).count();
+        let built_in = label == CURRENT || label == PREVIOUS;
+        if !built_in && !self.stages.contains_key(label) && custom >= 6 {
+            return Err(&[libc::EDQUOT]);
+        }
+        if label == CURRENT {
+            self.rotated = now;
+            if let Some(left) = self.stages.get(CURRENT).filter(|left| *left != id).cloned() {
+                self.stages.insert(PREVIOUS.to_owned(), left);
+            }
+        }
+        self.stages.insert(label.to_owned(), id.to_owned());
+        self.updated = now;
+        Ok(())
+    }
+
+    /// UpdateSecretVersionStage: adds or moves a label.
+    pub fn move_stage(&mut self, label: &str, id: &str, now: u64) -> Outcome<()> {
+        if self.version(id).is_none() {
+            return Err(&[libc::ENOENT]);
+        }
+        if self.stages.get(label).is_some_and(|on| on == id) {
+            return Ok(());
+        }
+        self.set_stage(label, id, now)
+    }
+
+    pub fn remove_stage(&mut self, label: &str, now: u64) -> Outcome<()> {
+        if label == CURRENT || label == PREVIOUS {
+            return Err(&[libc::EPERM]);
+        }
+        self.stages.remove(label).ok_or(&[libc::ENOENT][..])?;
+        self.updated = now;
+        Ok(())
+    }
+
+    pub fn rename_stage(&mut self, from: &str, to: &str, now: u64) -> Outcome<()> {
+        let mut after = self.clone();
+        let id = after.stages.get(from).cloned().ok_or(&[libc::ENOENT][..])?;
+        after.remove_stage(from, now)?;
+        after.move_stage(to, &id, now)?;
+        *self = after;
+        Ok(())
+    }
+
+    pub fn set_tags(&mut self, tags: BTreeMap<String, String>, now: u64) {
+        if self.tags != tags {
+            self.tags = tags;
+            self.updated = now;
+        }
+    }
+
+    pub fn render_tags(&self) -> Vec<u8> {
+        let line = |(key, value): (&String, &String)| {
+            format!("{key}{}{value}\n", if key.contains('=') { ' ' } else { '=' }).into_bytes()
+        };
+        self.tags.iter().flat_map(line).collect()
+    }
+}
+
+/// A name of 1 to `max` bytes of the shared alphabet.
+pub fn grammar(name: &[u8], max: usize) -> Result<String, Errnos> {
+    let bad = name.is_empty()
+        || name[0] == b'.'
+        || !name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_+=.@-".contains(byte));
+    match (bad, name.len() > max) {
+        (true, true) => Err(&[libc::EINVAL, libc::ENAMETOOLONG]),
+        (true, false) => Err(&[libc::EINVAL]),
+        (false, true) => Err(&[libc::ENAMETOOLONG]),
+        (false, false) => Ok(String::from_utf8(name.to_vec()).expect("the alphabet is ASCII")),
+    }
+}
+
+/// One component of a secret's name.
+pub fn component(name: &[u8]) -> Result<String, Errnos> {
+    let name = grammar(name, 192)?;
+    if RESERVED.contains(&name.as_str()) { Err(&[libc::EINVAL]) } else { Ok(name) }
+}
+
+/// A file of tags.
+pub fn parse_tags(bytes: &[u8]) -> Result<BTreeMap<String, String>, Errnos> {
+    let text = std::str::from_utf8(bytes).map_err(|_| &[libc::EINVAL][..])?;
+    let mut tags = BTreeMap::new();
+    for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
+        let line = line.trim_start_matches([' ', '\t']);
+        let (key, value) = match line.split_once([' ', '\t']) {
+            Some((key, value)) => (key, value.trim()),
+            None => line.split_once('=').ok_or(&[libc::EINVAL][..])?,
+        };
+        let part = |text: &str, least: usize| {
+            (least..=128).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/\\_-.+=:@".contains(&byte))
+        };
+        if !part(key, 1) || !part(value, 0) {
+            return Err(&[libc::EINVAL]);
+        }
+        let lower = key.to_lowercase();
+        if lower.starts_with("aliyun") || lower.starts_with("acs:") {
+            return Err(&[libc::EPERM]);
+        }
+        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(&[libc::EEXIST]);
+        }
+    }
+    if tags.len() > 20 { Err(&[libc::EDQUOT]) } else { Ok(tags) }
+}
+
+pub fn parse_description(bytes: &[u8]) -> Result<String, Errnos> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if bytes.len() > 8_192 {
+        return Err(&[libc::EFBIG]);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| SILENT)?;
+    let bad = text.chars().any(|char| char.is_control() && char != '\n' && char != '\t');
+    if bad { Err(SILENT) } else { Ok(text.to_owned()) }
+}
+
+pub fn parse_days(bytes: &[u8]) -> Result<u64, Errnos> {
+    let text = std::str::from_utf8(bytes.trim_ascii()).unwrap_or("");
+    text.parse().ok().filter(|days| (7..=30).contains(days)).ok_or(&[libc::EINVAL])
+}
