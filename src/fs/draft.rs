@@ -127,7 +127,8 @@ impl Draft {
         Ok(())
     }
 
-    fn fits(&self, len: usize) -> Result<(), Refusal> {
+    /// Whether the content may be `len` bytes long.
+    pub fn fits(&self, len: usize) -> Result<(), Refusal> {
         // A description's newline is the file's.
         let (limit, too_long) = match (&self.target, self.ino.kind) {
             (Target::Current { .. } | Target::Version { .. }, _) => (VALUE_MAX, Refusal::ValueTooLong),

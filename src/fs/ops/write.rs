@@ -49,6 +49,7 @@ impl Tree {
         let file = self.draft_file(handle)?;
         let mut draft = file.lock();
         self.poisoned(&draft)?;
+        draft.fits(len)?;
         draft.written_by(who.tid);
         if len > 0 {
             if draft.base != Base::Whole {
