@@ -1,6 +1,8 @@
 //! The tree against a reference model, without a mount: sequences of requests, compared after every step.
 
+mod act;
 mod files;
+mod gestures;
 mod harness;
 mod names;
 mod op;
@@ -9,6 +11,7 @@ mod reference;
 mod regressions;
 mod rules;
 mod walk;
+mod writes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -64,12 +67,12 @@ fn prove(cases: u32, gestures: std::ops::Range<usize>, engine: impl Fn() -> (Eng
 
 #[test]
 fn short_sequences_in_memory() {
-    prove(cases(CASES, 2), 1..8, || (Engine::Memory, None));
+    prove(cases(CASES, 2), 2..14, || (Engine::Memory, None));
 }
 
 #[test]
 fn long_sequences_in_memory() {
-    prove(cases(CASES, 2), 4..24, || (Engine::Memory, None));
+    prove(cases(CASES, 2), 8..48, || (Engine::Memory, None));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::names::Wanted;
+use crate::gestures::Wanted;
 use crate::reference::Flags;
 
 /// Path components from the root; the last is the name that is acted on.
@@ -140,13 +140,15 @@ fn scratch_name() -> impl Strategy<Value = Vec<u8>> + Clone {
 
 /// A secret's directory: few, so that they meet.
 pub fn dir() -> impl Strategy<Value = Path> + Clone {
-    let paths = vec!["p/a", "p/a", "p/a", "p/a", "p/a/b", "p/a/b", "p/b", "p/b/a", "p/acs", "p/a/b/c", "q/a"];
+    let paths = vec!["p/a"; 12];
+    let others = ["p/a/b", "p/a/b", "p/a/b", "p/a/b", "p/b", "p/b", "p/b/a", "p/acs", "p/a/b/c", "q/a"];
+    let paths = [paths, others.to_vec()].concat();
     prop::sample::select(paths).prop_map(path)
 }
 
 fn version() -> impl Strategy<Value = Vec<u8>> + Clone {
     prop_oneof![
-        8 => bytes(&[b"v1", b"v2", b"v3", b"v7", b"x"]),
+        8 => bytes(&[b"v1", b"v1", b"v2", b"v2", b"v3", b"v7", b"x"]),
         1 => bad_name(),
         1 => bytes(&[b".s", b"sedAbC123", b"v12", b"sedation1"]),
     ]
@@ -296,16 +298,26 @@ fn gesture() -> impl Strategy<Value = Vec<Op>> {
             one(Op::Symlink(dir.join(&[b"stages", &label]), target))
         }),
         3 => (dir(), label(), version()).prop_map(|(dir, label, id)| link_over(&dir, &label, &id)),
+        // Files that stay open while other things happen.
+        6 => (dir(), bytes(&[b"current", b"versions/v1", b"tags"])).prop_map(move |(dir, name)| {
+            let names: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
+            one(Op::OpenToRead(dir.join(&names)))
+        }),
+        6 => (dir(), bytes(&[b"current", b"current", b"versions/v1", b"versions/v7", b"tags", b"description"]), flags())
+            .prop_map(move |(dir, name, flags)| {
+                let names: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
+                one(Op::Create(dir.join(&names), flags))
+            }),
         // Single requests, in any order.
         4 => (file(), flags()).prop_map(move |(path, flags)| one(Op::Create(path, flags))),
         4 => (anything(), flags()).prop_map(move |(path, flags)| one(Op::OpenToWrite(path, flags))),
         5 => prop_oneof![2 => file(), 1 => anything()].prop_map(move |path| one(Op::OpenToRead(path))),
-        5 => handle().prop_map(move |at| one(Op::Read(at))),
-        5 => (handle(), offset(), data()).prop_map(move |(at, offset, data)| one(Op::Write(at, offset, data))),
-        2 => (handle(), prop::sample::select(vec![0u64, 0, 1, 2, 5, 30_721]))
+        8 => handle().prop_map(move |at| one(Op::Read(at))),
+        10 => (handle(), offset(), data()).prop_map(move |(at, offset, data)| one(Op::Write(at, offset, data))),
+        5 => (handle(), prop::sample::select(vec![0u64, 0, 1, 2, 5, 30_721]))
             .prop_map(move |(at, len)| one(Op::Truncate(at, len))),
-        3 => handle().prop_map(move |at| one(Op::Flush(at))),
-        1 => handle().prop_map(move |at| one(Op::Sync(at))),
+        6 => handle().prop_map(move |at| one(Op::Flush(at))),
+        3 => handle().prop_map(move |at| one(Op::Sync(at))),
         3 => handle().prop_map(move |at| one(Op::Release(at))),
         3 => (anything(), anything(), any::<bool>()).prop_map(move |(from, to, keeps)| one(Op::Rename(from, to, keeps))),
         2 => (dir(), label(), label()).prop_map(move |(dir, from, to)| {
@@ -352,11 +364,26 @@ fn rm_r(dir: &Path, whole: bool) -> Vec<Op> {
     ops
 }
 
-/// A sequence: a secret to begin with, then anything.
+/// What is there before a sequence begins.
+fn prelude() -> impl Strategy<Value = Vec<Op>> {
+    let value = |name: &str| put(path(name), Data::Bytes(b"secret\n"));
+    let (a, nested) = (mkdirs(&path("p/a"), 0o777), mkdirs(&path("p/a/b"), 0o777));
+    let label = Op::Symlink(path("p/a/stages/l1"), b"../versions/v1".to_vec());
+    let live = [a.clone(), value("p/a/current"), vec![label]].concat();
+    let full = [a.clone(), fill(&path("p/a"), 9)].concat();
+    let both = [nested, value("p/a/current"), value("p/a/b/current")].concat();
+    let deleted = [both.clone(), rm_r(&path("p/a/b"), true), rm_r(&path("p/a"), false)].concat();
+    prop_oneof![
+        2 => Just(a),
+        4 => Just(live),
+        2 => Just(full),
+        3 => Just(both),
+        2 => Just(deleted),
+    ]
+}
+
+/// A sequence: something to begin with, then anything.
 pub fn sequence(gestures: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Op>> {
-    vec(gesture(), gestures).prop_map(|gestures| {
-        let mut ops = mkdirs(&path("p/a"), 0o777);
-        ops.extend(gestures.into_iter().flatten());
-        ops
-    })
+    let gestures = vec(gesture(), gestures).prop_map(|gestures| gestures.concat());
+    (prelude(), gestures).prop_map(|(prelude, gestures)| [prelude, gestures].concat())
 }

@@ -1,8 +1,8 @@
 //! The reference: what the design's tables say a tree of secrets is, in plain maps. No key, no store, no inode, no cache.
 //!
 //! It is written from `design.md` and `kms-rules.md`, never from the code it judges. Reading order: here the nouns; `names`
-//! (what a name stands for, mkdir, links, removing, renaming), `files` (opening, writing, what a close stores), `rules`
-//! (what may become of one secret), `picture` (what a walk over the tree must show).
+//! (what a name stands for), `gestures` (mkdir, links, removing, renaming, attributes), `files` (opening, reading), `writes`
+//! (writing, what a close stores), `rules` (what may become of one secret), `picture` (what a walk over the tree must show).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

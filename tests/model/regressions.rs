@@ -1,7 +1,15 @@
 //! Each sequence that was once found to fail, shrunk, and what it proves.
 
-use crate::harness::Engine;
-use crate::names::Wanted;
+use std::sync::Arc;
+
+use kmsfs::crypto::{KdfParams, Source};
+use kmsfs::id::OpId;
+use kmsfs::secret::{InstanceName, RecoveryWindow};
+use kmsfs::store::MemoryStore;
+use kmsfs::vault::{Caller, Owner, init, unlock};
+
+use crate::gestures::Wanted;
+use crate::harness::{Engine, Harness};
 use crate::op::{Data, Op, append, path, put};
 use crate::reference::Flags;
 
@@ -155,4 +163,49 @@ fn a_refused_backup_leaves_the_older_one() {
 #[test]
 fn a_version_is_not_appended_to() {
     holds(&[write("p/a/versions/v1", b"a"), append(path("p/a/versions/v1"), Data::Bytes(b"b"))]);
+}
+
+/// A truncation past the limit was refused after it had made the present content the writer's own.
+#[test]
+fn a_refused_truncation_takes_nothing_in() {
+    let open = vec![Op::OpenToWrite(path("p/a/current"), Flags::default()), Op::Truncate(0, 30_721)];
+    let read = vec![Op::Read(0), Op::Truncate(0, 1), Op::Flush(0)];
+    holds(&[write("p/a/current", b"a"), open, write("p/a/current", b"b"), read]);
+}
+
+/// A request that comes again is left out by the engine; what was kept in memory took it for written, and every later
+/// change was refused with EAGAIN.
+#[test]
+fn a_request_that_comes_again_stops_no_later_one() {
+    let key = Source::KeyFile(&[7; 32]);
+    let store = Arc::new(MemoryStore::new());
+    init(&*store, &key, KdfParams::LEAST, Owner { uid: 0, gid: 0 }).unwrap();
+    let vault = unlock(store, &key).unwrap();
+    let caller = |request| Caller { uid: 0, gid: 0, op: OpId([request; 16]) };
+    let instance = vault.make_instance(caller(1), InstanceName::parse(b"p").unwrap(), 0o755).unwrap().id();
+    for (request, days, found) in [(2, "8", 8), (2, "9", 8), (3, "10", 10)] {
+        let window = RecoveryWindow::parse(days.as_bytes()).unwrap();
+        vault.set_recovery_window(caller(request), instance, window).unwrap();
+        let loaded = vault.node(instance).unwrap().unwrap();
+        assert_eq!(loaded.as_instance().unwrap().recovery_window.days(), found);
+    }
+    assert_eq!(vault.verify().unwrap().problems, Vec::<String>::new());
+}
+
+/// rename(2) does nothing where both names have one inode, and the kernel does not even ask: `ln -sfn ../versions/v1
+/// stages/ACSCurrent` where that is so already leaves its temporary `Cu??????` behind, which is a label here and for good.
+#[test]
+#[ignore = "two labels on one version have one inode number; it takes another layout of the number, or labels of that \
+            name in memory as design.md has it"]
+fn labels_on_one_version_are_two_files() {
+    let mut harness = Harness::new(Engine::Memory);
+    let link = Op::Symlink(path("p/a/stages/CuXyZ789"), b"../versions/v1".to_vec());
+    let steps =
+        [vec![Op::Mkdir(path("p"), 0o777), Op::Mkdir(path("p/a"), 0o777)], write("p/a/current", b"a"), vec![link]];
+    for op in steps.iter().flatten() {
+        harness.step(op).unwrap();
+    }
+    let numbers = ["ACSCurrent", "CuXyZ789"].map(|label| harness.number(&path(&format!("p/a/stages/{label}"))));
+    assert!(numbers[0].is_some() && numbers[1].is_some());
+    assert_ne!(numbers[0], numbers[1]);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kmsfs::fs::{Entry, Ino, Kind, Reading, Shape as FileShape, Tree, Who};
 
-use crate::names::Wanted;
+use crate::gestures::Wanted;
 use crate::picture::{Picture, Seen, Shape};
 use crate::reference::{Bytes, Model};
 

@@ -1,0 +1,266 @@
+//! Writing, and what a close stores.
+
+use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, ENOENT};
+
+use crate::reference::{Base, Content, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
+use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_tags};
+
+impl Model {
+    fn draft(&self, at: usize) -> Outcome<Draft> {
+        match &self.handles[at] {
+            Some(Held::Draft(draft)) => draft.poison.map_or(Ok(draft.clone()), Err),
+            _ => Err(&[EBADF]),
+        }
+    }
+
+    fn put_draft(&mut self, at: usize, draft: Draft) {
+        self.handles[at] = Some(Held::Draft(draft));
+    }
+
+    pub fn write(&mut self, at: usize, offset: u64, data: &[u8]) -> Outcome<()> {
+        if let Some(Held::Scratch(serial)) = self.handles[at] {
+            return self.write_scratch(serial, offset, data);
+        }
+        let mut draft = self.draft(at)?;
+        let outcome = self.take(&mut draft, offset, data);
+        draft.poison = outcome.err();
+        self.put_draft(at, draft);
+        outcome
+    }
+
+    fn write_scratch(&mut self, serial: u64, offset: u64, data: &[u8]) -> Outcome<()> {
+        let file = self.scratches.get_mut(&serial).ok_or(&[ENOENT][..])?;
+        let Content::File(bytes) = &mut file.content else { return Err(SILENT) };
+        let end = offset.saturating_add(data.len() as u64);
+        if end > 256 * 1024 {
+            return Err(SILENT);
+        }
+        put_at(bytes, offset as usize, data);
+        Ok(())
+    }
+
+    fn take(&mut self, draft: &mut Draft, offset: u64, data: &[u8]) -> Outcome<()> {
+        if draft.base == Base::Present {
+            draft.bytes = self.present_of(draft)?;
+            draft.base = Base::Whole;
+        }
+        let at = if draft.append || draft.base == Base::Behind { draft.bytes.len() as u64 } else { offset };
+        let end = at.saturating_add(data.len() as u64);
+        if let Target::Version(serial, id) = &draft.target {
+            let (secret, scheduled, ..) = self.secret(*serial).ok_or(&[ENOENT][..])?;
+            if let Some(version) = secret.version(id) {
+                if scheduled {
+                    return Err(&[EIDRM]);
+                }
+                let same = end <= version.bytes.len() as u64 && version.bytes[at as usize..end as usize] == *data;
+                if !same {
+                    return Err(&[EEXIST]);
+                }
+            }
+        }
+        let before = if draft.base == Base::Behind { draft.behind } else { 0 };
+        if before.saturating_add(end) > draft.limit() as u64 {
+            return Err(&[EFBIG]);
+        }
+        put_at(&mut draft.bytes, at as usize, data);
+        (draft.dirty, draft.emptied) = (true, false);
+        Ok(())
+    }
+
+    /// ftruncate(2).
+    pub fn truncate(&mut self, at: usize, len: u64) -> Outcome<()> {
+        if let Some(Held::Scratch(serial)) = self.handles[at] {
+            let file = self.scratches.get_mut(&serial).ok_or(&[ENOENT][..])?;
+            let Content::File(bytes) = &mut file.content else { return Err(SILENT) };
+            if len > 256 * 1024 {
+                return Err(SILENT);
+            }
+            bytes.resize(len as usize, 0);
+            return Ok(());
+        }
+        let mut draft = self.draft(at)?;
+        if len > draft.limit() as u64 {
+            return Err(&[EFBIG]);
+        }
+        if len > 0 && draft.base != Base::Whole {
+            let mut content = self.present_of(&draft)?;
+            content.extend_from_slice(&draft.bytes);
+            draft.bytes = content;
+        }
+        draft.base = Base::Whole;
+        draft.bytes.resize(len as usize, 0);
+        (draft.dirty, draft.emptied) = (len > 0, len == 0);
+        self.put_draft(at, draft);
+        Ok(())
+    }
+
+    /// One close, of a process that nothing is known of: what was written is stored.
+    pub fn flush(&mut self, at: usize) -> Outcome<()> {
+        if !matches!(self.handles[at], Some(Held::Draft(_))) {
+            return Ok(());
+        }
+        let draft = self.draft(at)?;
+        if draft.dirty || draft.emptied { self.settle(at, draft) } else { Ok(()) }
+    }
+
+    pub fn sync(&mut self, at: usize) -> Outcome<()> {
+        if !matches!(self.handles[at], Some(Held::Draft(_))) {
+            return Ok(());
+        }
+        let draft = self.draft(at)?;
+        if draft.dirty { self.settle(at, draft) } else { Ok(()) }
+    }
+
+    /// The last close; its error reaches nobody.
+    pub fn release(&mut self, at: usize) {
+        if let Ok(draft) = self.draft(at) {
+            let value = matches!(draft.target, Target::Current(_) | Target::Version(..));
+            if draft.dirty || draft.emptied && !value {
+                let _ = self.settle(at, draft);
+            }
+        }
+        self.handles[at] = None;
+    }
+
+    fn settle(&mut self, at: usize, mut draft: Draft) -> Outcome<()> {
+        let outcome = self.store(&mut draft);
+        match outcome {
+            Ok(()) => (draft.dirty, draft.emptied) = (false, false),
+            Err(errnos) => draft.poison = Some(errnos),
+        }
+        self.put_draft(at, draft);
+        outcome
+    }
+
+    fn store(&mut self, draft: &mut Draft) -> Outcome<()> {
+        let (now, version) = (self.now, self.serial());
+        let adds = draft.base == Base::Behind;
+        match &draft.target {
+            Target::Current(serial) => {
+                let secret = self.live(*serial)?;
+                let mut bytes = Vec::new();
+                if adds {
+                    bytes.extend_from_slice(secret.current().map_or(&[][..], |version| &version.bytes));
+                }
+                bytes.extend_from_slice(&draft.bytes);
+                secret.put(None, &bytes, version, now)?;
+                draft.behind = bytes.len() as u64;
+            }
+            Target::Version(serial, id) => self.live(*serial)?.put(Some(id), &draft.bytes, version, now)?,
+            Target::Text(serial, kind) => {
+                self.store_text(*serial, *kind, &draft.bytes, adds)?;
+                draft.behind = self.text(*serial, *kind)?.len() as u64;
+            }
+            Target::KeyState => return Err(SILENT),
+            Target::Window(at) => {
+                let days = parse_days(&draft.bytes)?;
+                let instance = self.instances.get_mut(at).ok_or(SILENT)?;
+                (instance.days, instance.changed) = (days, now);
+            }
+            Target::State(serial) => {
+                if draft.bytes.trim_ascii() != b"purge" {
+                    return Err(&[EINVAL]);
+                }
+                self.purge(*serial)?;
+            }
+        }
+        if adds {
+            draft.bytes.clear();
+        }
+        Ok(())
+    }
+
+    pub fn store_text(&mut self, serial: u64, kind: Text, bytes: &[u8], adds: bool) -> Outcome<()> {
+        let state = self.secret(serial).map(|(_, scheduled, ..)| scheduled);
+        let now = self.now;
+        let parsed = match kind {
+            Text::Tags => parse_tags(bytes).map(Some),
+            Text::Description => parse_description(bytes).map(|_| None),
+            Text::Policy if bytes.iter().all(u8::is_ascii_whitespace) => Ok(None),
+            Text::Policy if bytes.trim_ascii() == self.default_policy().trim_ascii().as_bytes() => Ok(None),
+            Text::Policy => Err(SILENT),
+            Text::Cmk => match grammar(bytes.trim_ascii(), 64) {
+                Ok(name) if name == "default" => Ok(None),
+                Ok(_) => Err(&[libc::ENOKEY][..]),
+                Err(errnos) => Err(errnos),
+            },
+        };
+        // Which of two reasons is said first is nobody's concern.
+        match state {
+            Some(false) => {}
+            Some(true) => return Err(if parsed.is_ok() { &[EIDRM] } else { SILENT }),
+            None => return Err(if parsed.is_ok() { &[ENOENT] } else { SILENT }),
+        }
+        let tags = parsed?;
+        let secret = self.live(serial)?;
+        match kind {
+            Text::Tags => {
+                let mut all = if adds { secret.tags.clone() } else { Default::default() };
+                all.extend(tags.unwrap_or_default());
+                if all.len() > 20 {
+                    return Err(&[libc::EDQUOT]);
+                }
+                secret.set_tags(all, now);
+            }
+            Text::Description => {
+                let text = parse_description(bytes)?;
+                if secret.description != text {
+                    (secret.description, secret.updated) = (text, now);
+                }
+            }
+            Text::Policy | Text::Cmk => {}
+        }
+        Ok(())
+    }
+
+    /// ForceDelete. The directory that outlives its secret is a draft again.
+    fn purge(&mut self, serial: u64) -> Outcome<()> {
+        let (_, scheduled, at, name) = self.secret(serial).ok_or(&[ENOENT][..])?;
+        if !scheduled {
+            return Err(&[EALREADY]);
+        }
+        let (now, draft) = (self.now, self.serial());
+        let instance = self.instances.get_mut(&at).ok_or(SILENT)?;
+        instance.trash.remove(&name);
+        if let Some(dir) = instance.dirs.get_mut(&name) {
+            dir.secret = Some(Secret::draft(draft, now));
+        }
+        let of_secret = |spot: &Spot| !matches!(spot, Spot::Dir(..)) && spot.is_of(&at, &name);
+        self.scratches.retain(|_, file| !of_secret(&file.spot));
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// A draft that has seen no write.
+    pub fn new(target: Target, flags: Flags) -> Self {
+        Self {
+            target,
+            bytes: Vec::new(),
+            base: Base::Whole,
+            behind: 0,
+            append: flags.appends,
+            dirty: false,
+            emptied: false,
+            opened: None,
+            poison: None,
+        }
+    }
+
+    fn limit(&self) -> usize {
+        match self.target {
+            Target::Current(_) | Target::Version(..) => VALUE_MAX,
+            Target::Text(_, Text::Policy) => 32_768,
+            Target::Text(_, Text::Description) => 8_193,
+            _ => 64 * 1024,
+        }
+    }
+}
+
+fn put_at(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
+    let end = at + data.len();
+    if end > bytes.len() {
+        bytes.resize(end, 0);
+    }
+    bytes[at..end].copy_from_slice(data);
+}
