@@ -22,7 +22,9 @@ impl Tree {
     pub fn rename(&self, who: Who, from: At<'_>, to: At<'_>, keeps: bool) -> Result<(), Fault> {
         let moved = self.resolve(from.parent, from.name)?.ok_or(Fault::NoEntry)?;
         let target = self.resolve(to.parent, to.name)?;
-        if keeps && target.is_some() && target != Some(moved) {
+        // Two labels on one version have one inode number, so the names are compared.
+        let same = from.parent == to.parent && from.name == to.name;
+        if keeps && target.is_some() && !same {
             return Err(Refusal::NameTaken.into());
         }
         match moved.kind {
