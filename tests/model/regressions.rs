@@ -192,6 +192,14 @@ fn a_request_that_comes_again_stops_no_later_one() {
     assert_eq!(vault.verify().unwrap().problems, Vec::<String>::new());
 }
 
+/// RENAME_NOREPLACE took a label away from under another on the same version, which has the same inode number.
+#[test]
+fn a_label_is_not_replaced_where_that_is_asked() {
+    let label = vec![Op::Symlink(path("p/a/stages/l1"), b"../versions/v1".to_vec())];
+    let rename = vec![Op::Rename(path("p/a/stages/l1"), path("p/a/stages/ACSCurrent"), true)];
+    holds(&[write("p/a/current", b"a"), label, rename]);
+}
+
 /// rename(2) does nothing where both names have one inode, and the kernel does not even ask: `ln -sfn ../versions/v1
 /// stages/ACSCurrent` where that is so already leaves its temporary `Cu??????` behind, which is a label here and for good.
 #[test]
