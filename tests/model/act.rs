@@ -116,10 +116,9 @@ impl Harness {
         if from == to {
             return Ok(());
         }
-        let by = self.by();
         let parents = (self.model_parent(from), self.model_parent(to));
         let model = match &parents {
-            (Some((from, old)), Some((to, new))) => self.model.rename(by, (from, old), (to, new), keeps),
+            (Some((from, old)), Some((to, new))) => self.model.rename((from, old), (to, new), keeps),
             _ => Err(&[libc::ENOENT][..]),
         };
         let who = self.who();

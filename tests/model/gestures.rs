@@ -158,7 +158,7 @@ impl Model {
         }
     }
 
-    pub fn rename(&mut self, by: By, from: (&Node, &[u8]), to: (&Node, &[u8]), keeps: bool) -> Outcome<()> {
+    pub fn rename(&mut self, from: (&Node, &[u8]), to: (&Node, &[u8]), keeps: bool) -> Outcome<()> {
         let moved = self.lookup(from.0, from.1).ok_or(&[ENOENT][..])?;
         let target = self.lookup(to.0, to.1);
         if keeps && target.as_ref().is_some_and(|target| *target != moved) {
@@ -167,7 +167,7 @@ impl Model {
         let now = self.now;
         match moved {
             Node::Trashed(at, full) => self.restore(&at, &full, to, target.as_ref()),
-            Node::Scratch(serial) => self.rename_scratch(by, serial, to, target.as_ref()),
+            Node::Scratch(serial) => self.rename_scratch(serial, to, target.as_ref()),
             Node::Stage(at, dir, label) if from.0 == to.0 => {
                 let new = grammar(to.1, 64)?;
                 let serial = self.secret_at(&at, &dir).expect("a directory has a secret").0.serial;
@@ -229,7 +229,7 @@ impl Model {
         }
     }
 
-    fn rename_scratch(&mut self, by: By, serial: u64, to: (&Node, &[u8]), target: Option<&Node>) -> Outcome<()> {
+    fn rename_scratch(&mut self, serial: u64, to: (&Node, &[u8]), target: Option<&Node>) -> Outcome<()> {
         if self.is_scratch_name(to, target) {
             scratch_name(to.1)?;
             let spot = self.spot(to.0).ok_or(SILENT)?;
@@ -271,7 +271,6 @@ impl Model {
             },
             _ => return Err(SILENT),
         }
-        let _ = by;
         self.scratches.remove(&serial);
         Ok(())
     }

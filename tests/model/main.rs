@@ -19,7 +19,7 @@ use harness::{Engine, Harness};
 use op::Op;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
-/// Cases of an ordinary run, over all four runs in memory; PROPTEST_CASES has the last word.
+/// Cases of an ordinary run, over both runs in memory; PROPTEST_CASES has the last word.
 const CASES: u32 = 10_000;
 /// Cases on the engine that has a disk below it.
 const SQLITE_CASES: u32 = 100;
