@@ -152,32 +152,43 @@ pub fn component(name: &[u8]) -> Result<String, Errnos> {
     if RESERVED.contains(&name.as_str()) { Err(&[libc::EINVAL]) } else { Ok(name) }
 }
 
-/// A file of tags.
+/// A file of tags. Where several lines are bad, which of them is named is nobody's concern.
 pub fn parse_tags(bytes: &[u8]) -> Result<BTreeMap<String, String>, Errnos> {
-    let text = std::str::from_utf8(bytes).map_err(|_| &[libc::EINVAL][..])?;
-    let mut tags = BTreeMap::new();
-    for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
-        let line = line.trim_start_matches([' ', '\t']);
-        let (key, value) = match line.split_once([' ', '\t']) {
-            Some((key, value)) => (key, value.trim()),
-            None => line.split_once('=').ok_or(&[libc::EINVAL][..])?,
-        };
-        let part = |text: &str, least: usize| {
-            (least..=128).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/\\_-.+=:@".contains(&byte))
-        };
-        if !part(key, 1) || !part(value, 0) {
-            return Err(&[libc::EINVAL]);
-        }
-        let lower = key.to_lowercase();
-        if lower.starts_with("aliyun") || lower.starts_with("acs:") {
-            return Err(&[libc::EPERM]);
-        }
-        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(&[libc::EEXIST]);
+    let (mut tags, mut bad) = (BTreeMap::new(), Vec::new());
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        match parse_tag(line) {
+            Ok((key, value)) => {
+                if tags.insert(key, value).is_some() {
+                    bad.push(&[libc::EEXIST][..]);
+                }
+            }
+            Err(errnos) => bad.push(errnos),
         }
     }
-    if tags.len() > 20 { Err(&[libc::EDQUOT]) } else { Ok(tags) }
+    match bad.first() {
+        Some(first) if bad.iter().all(|errnos| errnos == first) => Err(first),
+        Some(_) => Err(SILENT),
+        None if tags.len() > 20 => Err(&[libc::EDQUOT]),
+        None => Ok(tags),
+    }
+}
+
+fn parse_tag(line: &[u8]) -> Result<(String, String), Errnos> {
+    let line = std::str::from_utf8(line).map_err(|_| &[libc::EINVAL][..])?.trim_start_matches([' ', '\t']);
+    let (key, value) = match line.split_once([' ', '\t']) {
+        Some((key, value)) => (key, value.trim()),
+        None => line.split_once('=').ok_or(&[libc::EINVAL][..])?,
+    };
+    let part = |text: &str, least: usize| {
+        (least..=128).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/\\_-.+=:@".contains(&byte))
+    };
+    if !part(key, 1) || !part(value, 0) {
+        return Err(&[libc::EINVAL]);
+    }
+    let lower = key.to_lowercase();
+    let reserved = lower.starts_with("aliyun") || lower.starts_with("acs:");
+    if reserved { Err(&[libc::EPERM]) } else { Ok((key.to_owned(), value.to_owned())) }
 }
 
 pub fn parse_description(bytes: &[u8]) -> Result<String, Errnos> {
