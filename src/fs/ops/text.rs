@@ -19,7 +19,11 @@ impl Tree {
             Kind::Policy | Kind::KeyPolicy => default_document(&self.vault.root()?.account),
             Kind::Cmk => line(self.vault.key_name(record(&*self.loaded(ino.node)?)?.key)?.as_str()),
             Kind::Info | Kind::TrashedInfo => self.describe_secret(&*self.loaded(ino.node)?)?,
-            Kind::TrashedState => "PendingDeletion\n".to_owned(),
+            Kind::TrashedState => {
+                // A purged secret has no state.
+                self.loaded(ino.node)?;
+                "PendingDeletion\n".to_owned()
+            }
             Kind::InstanceInfo => self.describe_instance(&*self.loaded(ino.node)?)?,
             Kind::RecoveryWindow => {
                 let loaded = self.loaded(ino.node)?;
