@@ -200,6 +200,15 @@ fn a_label_is_not_replaced_where_that_is_asked() {
     holds(&[write("p/a/current", b"a"), label, rename]);
 }
 
+/// Whoever had the `state` of a secret open could go on writing it after the purge, as if it were still scheduled.
+#[test]
+fn a_purged_secret_has_no_state() {
+    let open = vec![Op::OpenToWrite(path("p/.deleted/a/state"), APPENDS)];
+    let late = vec![Op::Write(0, 0, Data::Bytes(b"a"))];
+    let purge = write("p/.deleted/a/state", b"purge\n");
+    holds(&[write("p/a/current", b"a"), unlink("p/a/current"), open, purge, late]);
+}
+
 /// rename(2) does nothing where both names have one inode, and the kernel does not even ask: `ln -sfn ../versions/v1
 /// stages/ACSCurrent` where that is so already leaves its temporary `Cu??????` behind, which is a label here and for good.
 #[test]
