@@ -1,8 +1,7 @@
 //! What can go wrong in the tree, and the errno of each, once.
 
 use crate::secret::Refusal;
-use crate::store::{CommitError, StoreError};
-use crate::vault::VaultError;
+use crate::vault::{CommitError, StoreError, VaultError};
 
 /// Why the kernel gets an error.
 #[derive(Debug, thiserror::Error)]

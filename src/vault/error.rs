@@ -3,7 +3,7 @@
 use crate::crypto::CryptoError;
 use crate::id::NodeId;
 use crate::secret::Refusal;
-use crate::store::{CommitError, StoreError};
+pub use crate::store::{CommitError, StoreError};
 
 /// Why a verb of the vault did nothing.
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 
 pub use anchor::Anchor;
 pub use boot::{Owner, init, unlock};
-pub use error::{UnlockError, VaultError};
+pub use error::{CommitError, StoreError, UnlockError, VaultError};
 pub use load::{Listing, Placed};
 pub use node::{Access, Directory, Instance, Key, Loaded, Node, Root, SecretNode};
 pub use secrets::{Draft, Written};
