@@ -1,3 +1,5 @@
+//! Tests of the verbs: tables of what is asked and what comes of it.
+
 use proptest::prelude::*;
 
 use super::*;
