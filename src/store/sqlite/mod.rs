@@ -35,11 +35,12 @@ const BALLAST: &str = "ballast";
 /// A store on the local disk.
 pub struct SqliteStore {
     dir: PathBuf,
+    /// Idle readers; a thread takes one or opens another. They stand before the writer, since fields are dropped in order
+    /// and the last connection to close empties the log into the database, which a reader may not.
+    readers: Mutex<Vec<Connection>>,
     writer: Mutex<Writer>,
     /// Why the writer takes no commit, when it does not; apart from it, so that who asks never waits for a disk.
     trouble: Mutex<Option<String>>,
-    /// Idle readers; a thread takes one or opens another.
-    readers: Mutex<Vec<Connection>>,
     ballast: Ballast,
     /// Holds the flock.
     _lock: File,
@@ -97,9 +98,9 @@ impl SqliteStore {
         let ballast = Ballast::open(&dir.join(BALLAST)).map_err(io)?;
         Ok(Self {
             dir: dir.to_owned(),
+            readers: Mutex::default(),
             writer: Mutex::new(writer),
             trouble: Mutex::default(),
-            readers: Mutex::default(),
             ballast,
             _lock: lock,
         })
