@@ -141,9 +141,6 @@ impl Store for SqliteStore {
     }
 
     fn commit(&self, ops: &[Op], op_id: OpId, room: Option<Reservation>) -> Result<Revision, CommitError> {
-        if ops.len() > MAX_OPS || super::sealed_bytes(ops) > MAX_COMMIT_BYTES {
-            return Err(CommitError::TooLarge);
-        }
         let mut writer = self.writer.lock();
         let outcome = match writer.commit(ops, op_id) {
             // The room that was held for these very bytes is given back to the disk, and taken by the log.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::super::{CommitError, Expect, KEPT_OPS, Op, Place, Revision};
+use super::super::{CommitError, Expect, KEPT_OPS, MAX_COMMIT_BYTES, MAX_OPS, Op, Place, Revision, sealed_bytes};
 use super::{read, schema};
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;
@@ -40,6 +40,7 @@ impl Writer {
         match write(connection, ops, op_id) {
             Ok(revision) => Ok(revision),
             Err(Failure::Conflict) => Err(CommitError::Conflict),
+            Err(Failure::TooLarge) => Err(CommitError::TooLarge),
             Err(Failure::Sqlite(error)) if is_full(&error) => Err(CommitError::Full),
             Err(Failure::Sqlite(error)) if is_name_conflict(&error) => Err(CommitError::Conflict),
             Err(Failure::Sqlite(error)) => {
@@ -83,6 +84,7 @@ impl Writer {
 
 enum Failure {
     Conflict,
+    TooLarge,
     Sqlite(rusqlite::Error),
 }
 
@@ -102,6 +104,9 @@ fn write(connection: &mut Connection, ops: &[Op], op_id: OpId) -> Result<Revisio
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if let Some(revision) = read::committed(&transaction, op_id)? {
         return Ok(revision);
+    }
+    if ops.len() > MAX_OPS || sealed_bytes(ops) > MAX_COMMIT_BYTES {
+        return Err(Failure::TooLarge);
     }
     let revision = Revision(read::revision(&transaction)?.0 + 1);
     for op in ops {
