@@ -66,7 +66,7 @@ impl SqliteStore {
             }
         }
         private_file(&unfinished).map_err(io)?;
-        schema::create(&unfinished).map_err(|error| damaged(&error))?;
+        schema::create(&unfinished).map_err(|error| unopened(dir, &error))?;
         File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io)?;
         fs::rename(&unfinished, dir.join(DATABASE)).map_err(io)?;
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
@@ -94,8 +94,9 @@ impl SqliteStore {
         let io = |source| OpenError::Io { path: dir.display().to_string(), source };
         let database = dir.join(DATABASE);
         schema::check_header(&database)?;
-        let writer = Writer::open(&database).map_err(|error| damaged(&error))?;
+        // The ballast first: it gives back room that a process which died had promised, and the log's index may need it.
         let ballast = Ballast::open(&dir.join(BALLAST)).map_err(io)?;
+        let writer = Writer::open(&database).map_err(|error| unopened(dir, &error))?;
         Ok(Self {
             dir: dir.to_owned(),
             readers: Mutex::default(),
@@ -209,8 +210,12 @@ fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn damaged(error: &rusqlite::Error) -> OpenError {
-    OpenError::Damaged(error.to_string())
+/// Tells a disk that fails or is full from a file that is no store.
+fn unopened(dir: &Path, error: &rusqlite::Error) -> OpenError {
+    match failed(error) {
+        StoreError::Damaged(why) => OpenError::Damaged(why),
+        StoreError::Io(why) => OpenError::Io { path: dir.display().to_string(), source: io::Error::other(why) },
+    }
 }
 
 /// Tells a disk that fails from content that is wrong.
