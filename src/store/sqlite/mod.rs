@@ -7,6 +7,7 @@
 mod ballast;
 mod read;
 mod schema;
+mod wraps;
 mod write;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -134,11 +135,11 @@ impl Store for SqliteStore {
     }
 
     fn value(&self, id: RowId) -> Result<Option<Sealed>, StoreError> {
-        self.reading(|reader| read::blob(reader, Table::Values, id))
+        self.reading(|reader| read::value(reader, id))
     }
 
     fn wrap(&self, id: RowId) -> Result<Option<Sealed>, StoreError> {
-        self.reading(|reader| read::blob(reader, Table::Wraps, id))
+        self.reading(|reader| wraps::get(reader, id))
     }
 
     fn commit(&self, ops: &[Op], op_id: OpId, room: Option<Reservation>) -> Result<Revision, CommitError> {

@@ -4,6 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::super::{Index, Page, Place, Record, Revision, Row, RowId, Table};
+use super::wraps;
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;
 
@@ -44,9 +45,9 @@ pub(super) fn committed(reader: &Connection, op_id: OpId) -> rusqlite::Result<Op
     statement.query_row([op_id.0], |row| row.get(0).map(Revision)).optional()
 }
 
-pub(super) fn blob(reader: &Connection, table: Table, id: RowId) -> rusqlite::Result<Option<Sealed>> {
-    let sql = format!("SELECT sealed FROM {} WHERE node = ?1 AND no = ?2", name(table));
-    reader.prepare_cached(&sql)?.query_row([id.node.0, id.no], |row| row.get(0).map(Sealed::from_bytes)).optional()
+pub(super) fn value(reader: &Connection, id: RowId) -> rusqlite::Result<Option<Sealed>> {
+    let mut statement = reader.prepare_cached("SELECT sealed FROM value WHERE node = ?1 AND no = ?2")?;
+    statement.query_row([id.node.0, id.no], |row| row.get(0).map(Sealed::from_bytes)).optional()
 }
 
 pub(super) fn scan(
@@ -56,20 +57,29 @@ pub(super) fn scan(
     limit: usize,
 ) -> rusqlite::Result<Vec<Row>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let (node, no) = after.map_or((-1, -1), |after| (i64::from(after.node.0), i64::from(after.no)));
-    if table == Table::Records {
-        let sql = format!("SELECT {COLUMNS} FROM record WHERE id > ?1 ORDER BY id LIMIT ?2");
-        let mut statement = reader.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![node, limit], |row| {
-            let Record { id, place, sealed, .. } = record(row)?;
-            Ok(Row { id: RowId { node: id, no: 0 }, place: Some(place), sealed })
-        })?;
-        return rows.collect();
+    match table {
+        Table::Records => scan_records(reader, after, limit),
+        Table::Values => scan_values(reader, after, limit),
+        Table::Wraps => wraps::scan(reader, after, limit),
     }
-    let sql =
-        format!("SELECT node, no, sealed FROM {} WHERE (node, no) > (?1, ?2) ORDER BY node, no LIMIT ?3", name(table));
+}
+
+fn scan_records(reader: &Connection, after: Option<RowId>, limit: i64) -> rusqlite::Result<Vec<Row>> {
+    let after = after.map_or(-1, |after| i64::from(after.node.0));
+    let sql = format!("SELECT {COLUMNS} FROM record WHERE id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = reader.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![node, no, limit], |row| {
+    let rows = statement.query_map([after, limit], |row| {
+        let Record { id, place, sealed, .. } = record(row)?;
+        Ok(Row { id: RowId { node: id, no: 0 }, place: Some(place), sealed })
+    })?;
+    rows.collect()
+}
+
+fn scan_values(reader: &Connection, after: Option<RowId>, limit: i64) -> rusqlite::Result<Vec<Row>> {
+    let (node, no) = after.map_or((-1, -1), |after| (i64::from(after.node.0), i64::from(after.no)));
+    let sql = "SELECT node, no, sealed FROM value WHERE (node, no) > (?1, ?2) ORDER BY node, no LIMIT ?3";
+    let mut statement = reader.prepare_cached(sql)?;
+    let rows = statement.query_map([node, no, limit], |row| {
         let id = RowId { node: NodeId(row.get(0)?), no: row.get(1)? };
         Ok(Row { id, place: None, sealed: Sealed::from_bytes(row.get(2)?) })
     })?;
@@ -79,14 +89,6 @@ pub(super) fn scan(
 /// What SQLite finds wrong with its pages and indexes: `ok`, or a line for each.
 pub(super) fn integrity(reader: &Connection) -> rusqlite::Result<Vec<String>> {
     reader.prepare("PRAGMA integrity_check")?.query_map([], |row| row.get(0))?.collect()
-}
-
-fn name(table: Table) -> &'static str {
-    match table {
-        Table::Records => "record",
-        Table::Values => "value",
-        Table::Wraps => "wrap",
-    }
 }
 
 fn record(row: &SqlRow<'_>) -> rusqlite::Result<Record> {

@@ -20,11 +20,12 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `op` remembers the last commits, so that one that comes again is known; its highest key is the store's revision.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "CREATE TABLE record (id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, parent INTEGER NOT NULL, idx BLOB NOT NULL, revision INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT",
     "CREATE UNIQUE INDEX record_name ON record (parent, idx)",
     "CREATE TABLE value (node INTEGER NOT NULL, no INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (node, no)) STRICT",
-    "CREATE TABLE wrap (node INTEGER NOT NULL, no INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (node, no)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE wrap (place INTEGER PRIMARY KEY, at BLOB NOT NULL, sealed BLOB NOT NULL) STRICT",
+    "CREATE UNIQUE INDEX wrap_at ON wrap (at)",
     "CREATE TABLE op (revision INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE) STRICT",
     "CREATE INDEX record_list ON record (parent, id)",
 ];
@@ -130,4 +131,55 @@ fn set(database: &Connection, pragma: &str, value: &str, reads_back: &str) -> ru
 fn unfit(what: &str) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
     rusqlite::Error::SqliteFailure(code, Some(format!("the database does not take a setting or is not ours: {what}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(database: &Connection, pragma: &str) -> String {
+        let text = |found: rusqlite::types::ValueRef<'_>| match found {
+            rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            other => other.as_i64().unwrap().to_string(),
+        };
+        database.pragma_query_value(None, pragma, |row| row.get_ref(0).map(text)).unwrap()
+    }
+
+    #[test]
+    fn every_setting_holds_on_every_connection() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("store.db");
+        File::create(&path).unwrap();
+        create(&path).unwrap();
+        let both = [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("temp_store", "2"),
+            ("trusted_schema", "0"),
+            ("cell_size_check", "1"),
+            ("foreign_keys", "1"),
+            ("application_id", "1802335078"),
+            ("user_version", "0"),
+        ];
+        let writer = connect(&path, Role::Writer).unwrap();
+        let reader = connect(&path, Role::Reader).unwrap();
+        for (pragma, expected) in both {
+            assert_eq!(setting(&writer, pragma), expected, "{pragma}");
+            assert_eq!(setting(&reader, pragma), expected, "{pragma}");
+        }
+        assert_eq!(setting(&writer, "secure_delete"), "1");
+        for config in [DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW] {
+            assert!(!writer.db_config(config).unwrap() && !reader.db_config(config).unwrap());
+        }
+        assert!(writer.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE).unwrap());
+        assert!(reader.execute("DELETE FROM value", []).is_err(), "a reader cannot write");
+        check(&writer).unwrap();
+    }
+
+    #[test]
+    fn a_setting_that_does_not_hold_is_refused() {
+        let database = Connection::open_in_memory().unwrap();
+        assert!(set(&database, "journal_mode", "wal", "wal").is_err(), "a database in memory has no log");
+        assert!(set(&database, "synchronous", "full", "2").is_ok());
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::super::{CommitError, Expect, KEPT_OPS, MAX_COMMIT_BYTES, MAX_OPS, Op, Place, Revision, sealed_bytes};
-use super::{read, schema};
+use super::{read, schema, wraps};
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;
 
@@ -140,17 +140,8 @@ fn apply(transaction: &Transaction<'_>, op: &Op, revision: Revision) -> Result<(
         Op::DeleteValue { id } => {
             transaction.prepare_cached("DELETE FROM value WHERE node = ?1 AND no = ?2")?.execute([id.node.0, id.no])?;
         }
-        Op::PutWrap { id, sealed } => {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO wrap (node, no, sealed) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (node, no) DO UPDATE SET sealed = excluded.sealed",
-                )?
-                .execute(params![id.node.0, id.no, sealed.as_bytes()])?;
-        }
-        Op::DeleteWrap { id } => {
-            transaction.prepare_cached("DELETE FROM wrap WHERE node = ?1 AND no = ?2")?.execute([id.node.0, id.no])?;
-        }
+        Op::PutWrap { id, sealed } => wraps::put(transaction, *id, sealed)?,
+        Op::DeleteWrap { id } => wraps::delete(transaction, *id)?,
     }
     Ok(())
 }
