@@ -87,8 +87,9 @@ class Reader:
 
     def head(self):
         """The head, once its counts and its digest are compared with what is there."""
-        plain = f.unseal(f.sub(self.master, "head", self.id), f.aad("head", self.id), self.store.records[f.HEAD][3], "head")
-        head, key = f.read_head(plain), f.sub(self.master, "set", self.id)
+        sealed, key = self.store.records[f.HEAD][3], f.sub(self.master, "head", self.id)
+        head = f.read_head(f.unseal(key, f.aad("head", self.id), sealed, "head"))
+        key = f.sub(self.master, "set", self.id)
         nodes, wraps = self.store.nodes(), self.store.wraps
         elements = [f.element(key, f.RECORDS, node, 0, f.record_row(*row)) for node, row in nodes.items()]
         elements += [f.element(key, f.WRAPS, node, no, sealed) for (node, no), sealed in wraps.items()]

@@ -347,41 +347,8 @@ fn mac(key: &Secret32) -> Hmac<Sha256> {
     Hmac::new_from_slice(key.bytes()).expect("HMAC takes a key of any length")
 }
 
-/// Fixed keys, for test vectors alone.
 #[doc(hidden)]
-pub mod vectors {
-    use super::*;
-
-    pub fn master(bytes: [u8; KEY_LEN]) -> MasterKey {
-        MasterKey(Secret32::from_slice(&bytes, "a key").expect("32 bytes are a key"))
-    }
-
-    pub fn cmk(bytes: [u8; KEY_LEN]) -> Cmk {
-        Cmk(Secret32::from_slice(&bytes, "a key").expect("32 bytes are a key"))
-    }
-
-    pub fn dek(bytes: [u8; KEY_LEN]) -> Dek {
-        Dek(Secret32::from_slice(&bytes, "a key").expect("32 bytes are a key"))
-    }
-
-    pub fn node_keys(meta: [u8; KEY_LEN], index: [u8; KEY_LEN]) -> NodeKeys {
-        let key = |bytes: [u8; KEY_LEN]| Secret32::from_slice(&bytes, "a key").expect("32 bytes are a key");
-        NodeKeys { meta: key(meta), index: key(index) }
-    }
-
-    /// Whether the two keys are the same, for a vector that holds one.
-    pub fn is_dek(dek: &Dek, bytes: [u8; KEY_LEN]) -> bool {
-        *dek.0.bytes() == bytes
-    }
-
-    pub fn is_cmk(cmk: &Cmk, bytes: [u8; KEY_LEN]) -> bool {
-        *cmk.0.bytes() == bytes
-    }
-
-    pub fn is_master(master: &MasterKey, bytes: [u8; KEY_LEN]) -> bool {
-        *master.bytes() == bytes
-    }
-}
+pub mod vectors;
 
 #[cfg(test)]
 mod tests {
