@@ -142,7 +142,7 @@ impl Vault {
         batch.ops.push(Op::DeleteValue { id });
     }
 
-    /// Writes `batch` durably and only then shows it to readers.
+    /// Writes `batch` durably and only then shows it to readers. Under an `op` already committed, `batch` is dropped.
     pub(super) fn commit(
         &self,
         ledger: &mut Ledger,

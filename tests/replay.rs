@@ -1,0 +1,102 @@
+//! A request that comes again under its id, as the kernel sends it to a new worker when the old one died: it happens once, and
+//! the vault goes on as if it had come once.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::sync::Arc;
+
+use kmsfs::crypto::{KdfParams, Source};
+use kmsfs::fs::{At, How, Ino, Options, Tree, Who};
+use kmsfs::id::{NodeId, OpId};
+use kmsfs::secret::{Component, InstanceName, Tags};
+use kmsfs::store::{MemoryStore, Store};
+use kmsfs::value::Value;
+use kmsfs::vault::{Caller, Draft, Owner, Vault, init, unlock};
+
+fn caller(op: u8) -> Caller {
+    Caller { uid: 0, gid: 0, op: OpId([op; 16]) }
+}
+
+/// A store with a secret that has one version.
+fn secret() -> (Arc<dyn Store>, Vault, NodeId) {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    init(&*store, &Source::KeyFile(&[1; 32]), KdfParams::LEAST, Owner { uid: 0, gid: 0 }).unwrap();
+    let vault = unlock(store.clone(), &Source::KeyFile(&[1; 32])).unwrap();
+    let instance = vault.make_instance(caller(1), InstanceName::parse(b"prod").unwrap(), 0o755).unwrap();
+    let name = Component::parse(b"password").unwrap();
+    let directory = vault.make_directory(caller(2), instance.id(), &name, 0o750).unwrap();
+    let id = vault.secret_of(&directory).unwrap().id();
+    put(&vault, 3, id, b"first");
+    (store, vault, id)
+}
+
+fn put(vault: &Vault, op: u8, secret: NodeId, bytes: &[u8]) {
+    let value = Value::copy_of(bytes);
+    let draft = Draft { id: None, no: None, bytes: &value, append: false, room: None };
+    vault.put_value(caller(op), secret, draft).unwrap();
+}
+
+/// How many versions a reader sees, and the tags.
+fn shown(vault: &Vault, secret: NodeId) -> (usize, String) {
+    let loaded = vault.node(secret).unwrap().unwrap();
+    let secret = &loaded.as_secret().unwrap().secret;
+    (secret.versions.len(), secret.tags.render())
+}
+
+fn goes_on(vault: &Vault, secret: NodeId, versions: usize) {
+    assert_eq!(shown(vault, secret).0, versions);
+    assert_eq!(vault.verify().unwrap().problems, Vec::<String>::new());
+    put(vault, 200, secret, b"later");
+    assert_eq!(shown(vault, secret).0, versions + 1);
+}
+
+#[test]
+fn a_put_that_comes_again_makes_one_version() {
+    let (_store, vault, id) = secret();
+    put(&vault, 9, id, b"second");
+    put(&vault, 9, id, b"second");
+    goes_on(&vault, id, 2);
+}
+
+#[test]
+fn a_change_that_comes_again_does_not_undo_a_later_one() {
+    let (_store, vault, id) = secret();
+    let tags = |text: &[u8]| Tags::parse_file(text).unwrap();
+    vault.set_tags(caller(9), id, tags(b"a=1")).unwrap();
+    vault.set_tags(caller(10), id, tags(b"a=2")).unwrap();
+    vault.set_tags(caller(9), id, tags(b"a=1")).unwrap();
+    assert_eq!(shown(&vault, id).1, "a=2\n");
+    goes_on(&vault, id, 1);
+}
+
+#[test]
+fn a_request_that_comes_again_to_another_process_happens_once() {
+    let (store, vault, id) = secret();
+    put(&vault, 9, id, b"second");
+    drop(vault);
+    let vault = unlock(store, &Source::KeyFile(&[1; 32])).unwrap();
+    put(&vault, 9, id, b"second");
+    goes_on(&vault, id, 2);
+}
+
+/// `mv new current` in a secret that was just unlinked brings it back and puts the value: two commits of one request.
+#[test]
+fn a_request_with_two_commits_makes_both() {
+    let (_store, vault, id) = secret();
+    let vault = Arc::new(vault);
+    let tree = Tree::new(vault.clone(), Options::default());
+    let who = |op: u8| Who { uid: 0, gid: 0, tid: std::process::id(), op: OpId([op; 16]) };
+    let directory = tree.lookup(who(20), Ino::ROOT, b"prod").unwrap().attr.ino;
+    let directory = tree.lookup(who(21), directory, b"password").unwrap().attr.ino;
+    let (scratch, handle) = tree.create(who(22), directory, b"new", How::default()).unwrap();
+    tree.write(who(23), scratch.attr.ino, handle, 0, b"second").unwrap();
+    tree.flush(who(24), handle).unwrap();
+    tree.release(who(25), handle);
+    tree.unlink(who(26), directory, b"current").unwrap();
+    let (from, to) = (At { parent: directory, name: b"new" }, At { parent: directory, name: b"current" });
+    tree.rename(who(27), from, to, false).unwrap();
+    let loaded = vault.node(id).unwrap().unwrap();
+    let current = loaded.as_secret().unwrap().secret.current().unwrap().no;
+    assert_eq!(vault.value(&loaded, current).unwrap().as_bytes(), b"second");
+    goes_on(&vault, id, 2);
+}
