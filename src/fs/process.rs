@@ -1,16 +1,22 @@
 //! What /proc says of a caller: its process, whether it is being killed, and which descriptors of a file it still has.
 //!
 //! A FUSE request carries a thread's id. Until it is answered the caller cannot go away, so what is read before the answer
-//! is true of it. Reading /proc sends no request to this filesystem.
+//! is true of it. Reading /proc sends no request to this filesystem, but it can wait for one: execve(2) closes descriptors,
+//! and so sends their FLUSH, while it holds the lock that a reader of /proc/<pid>/stat waits for. Invariant: `stat` is read
+//! of no task but one that is exiting, which holds no such lock; all else comes from `status`, `fdinfo` and `children`,
+//! which take none (docs/decisions.md).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 
-/// A process, told from a later one of the same number by its start.
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// A process, told from a later one of the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
     pub tgid: u32,
-    /// Clock ticks after boot.
-    start: u64,
+    /// The inode number of its pidfd: one for each process that ever was since Linux 6.9, one for all before.
+    identity: u64,
 }
 
 /// Descendants looked at when asking who still holds a file: more than any pipeline, few enough for a close to wait for.
@@ -19,34 +25,36 @@ const DESCENDANTS_MAX: usize = 512;
 const PF_EXITING: u64 = 0x4;
 /// The bits of an exit code that name a signal.
 const SIGNAL_BITS: u64 = 0x7f;
+/// More than any file of /proc that is read here has: each is read by one read(2), which gives all of it.
+const FILE_MAX: usize = 8 * 1024;
 
 impl Process {
     /// The process of thread `tid`.
     pub fn of_thread(tid: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-        let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
-        Self::numbered(tgid)
+        let status = read(&format!("/proc/{tid}/status"))?;
+        Self::numbered(field(&status, "Tgid:")?.parse().ok()?)
     }
 
     fn numbered(tgid: u32) -> Option<Self> {
-        Some(Self { tgid, start: Stat::read(tgid)?.start })
+        let pid = Pid::from_raw(i32::try_from(tgid).ok()?)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        Some(Self { tgid, identity: rustix::fs::fstat(pidfd).ok()?.st_ino })
     }
 
-    /// Whether it still runs; a zombie does not.
-    fn is_alive(self) -> bool {
-        Stat::read(self.tgid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
+    /// Whether it is still there. A zombie is, and has no descriptors.
+    fn is_there(self) -> bool {
+        Self::numbered(self.tgid) == Some(self)
     }
 
     /// How many of its descriptors can write to the file whose inode number is `ino`; `None` where they cannot be seen.
     fn writers_of(self, ino: u64) -> Option<usize> {
         let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.tgid)).ok()?;
         let writes = |info: &String| {
-            let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-            let same = field("ino:").and_then(|text| text.parse().ok()) == Some(ino);
-            let flags = field("flags:").and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(0);
+            let same = field(info, "ino:").and_then(|text| text.parse().ok()) == Some(ino);
+            let flags = field(info, "flags:").and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(0);
             same && flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
         };
-        Some(descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).filter(writes).count())
+        Some(descriptors.flatten().filter_map(|entry| read(entry.path().to_str()?)).filter(writes).count())
     }
 
     fn children(self) -> Vec<u32> {
@@ -65,7 +73,7 @@ pub fn writers_among(processes: &[Process], closing: Option<Process>, ino: u64) 
     let mut next: Vec<Process> = processes.iter().copied().chain(closing).collect();
     let mut count = 0;
     while let Some(process) = next.pop() {
-        if seen.contains(&process) || !process.is_alive() || seen.len() >= DESCENDANTS_MAX {
+        if seen.contains(&process) || !process.is_there() || seen.len() >= DESCENDANTS_MAX {
             continue;
         }
         seen.push(process);
@@ -77,35 +85,44 @@ pub fn writers_among(processes: &[Process], closing: Option<Process>, ino: u64) 
 
 /// Whether thread `tid` is exiting because a signal killed its process.
 pub fn is_being_killed(tid: u32) -> bool {
-    Stat::read(tid).is_some_and(|stat| stat.flags & PF_EXITING != 0 && stat.exit_code & SIGNAL_BITS != 0)
+    // A task that exits has let go of its memory before it closes its files. One in execve(2) has memory, and holds the lock.
+    let Some(status) = read(&format!("/proc/{tid}/status")) else { return false };
+    if field(&status, "VmSize:").is_some() {
+        return false;
+    }
+    let stat = fs::read(format!("/proc/{tid}/stat")).ok();
+    stat.and_then(|stat| Stat::parse(&stat)).is_some_and(|stat| stat.is_exiting && stat.signal != 0)
+}
+
+fn read(path: &str) -> Option<String> {
+    let mut buffer = [0; FILE_MAX];
+    let len = File::open(path).ok()?.read(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
+}
+
+/// What stands behind `name` at the beginning of a line.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 /// Some fields of /proc/<pid>/stat.
+#[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    state: char,
-    flags: u64,
-    start: u64,
-    /// 0 while running, and to readers without ptrace access.
-    exit_code: u64,
+    is_exiting: bool,
+    /// The signal that killed it; 0 while it runs, and to readers without ptrace access.
+    signal: u64,
 }
 
 impl Stat {
-    fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
-    }
-
     /// The command's name may hold anything, so fields count from the last parenthesis; the state is field 3.
     fn parse(stat: &[u8]) -> Option<Self> {
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let text = std::str::from_utf8(&stat[end + 1..]).ok()?;
         let fields: Vec<&str> = text.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
-        Some(Self {
-            state: field(3)?.chars().next()?,
-            flags: field(9)?.parse().ok()?,
-            start: field(22)?.parse().ok()?,
-            exit_code: field(52).and_then(|text| text.parse().ok()).unwrap_or(0),
-        })
+        let flags: u64 = field(9)?.parse().ok()?;
+        let exit_code: u64 = field(52).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Some(Self { is_exiting: flags & PF_EXITING != 0, signal: exit_code & SIGNAL_BITS })
     }
 }
 
@@ -117,11 +134,24 @@ mod tests {
 
     #[test]
     fn a_strange_name_does_not_shift_the_fields() {
-        let mut stat = b"12 (a) b (\xff) S 1 ".to_vec();
-        stat.extend((5..=52).map(|n| format!("{n} ")).collect::<String>().bytes());
-        let stat = Stat::parse(&stat).unwrap();
-        assert_eq!((stat.state, stat.flags, stat.start, stat.exit_code), ('S', 9, 22, 52));
-        assert!(Stat::parse(b"nonsense").is_none());
+        // (flags, exit code) -> (is exiting, signal)
+        for ((flags, code), (is_exiting, signal)) in
+            [((0, 0), (false, 0)), ((0x40_0404, 9), (true, 9)), ((4, 0x8b), (true, 11)), ((4, 0x300), (true, 0))]
+        {
+            let mut stat = b"12 (a) b (\xff) S 1 ".to_vec();
+            let number = |n: u32| {
+                if n == 9 {
+                    flags
+                } else if n == 52 {
+                    code
+                } else {
+                    7
+                }
+            };
+            stat.extend((5..=52).map(|n| format!("{} ", number(n))).collect::<String>().bytes());
+            assert_eq!(Stat::parse(&stat), Some(Stat { is_exiting, signal }), "{flags} {code}");
+        }
+        assert_eq!(Stat::parse(b"nonsense"), None);
     }
 
     #[test]

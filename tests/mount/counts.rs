@@ -261,3 +261,21 @@ fn close(file: std::fs::File) -> std::io::Result<()> {
         _ => Err(std::io::Error::last_os_error()),
     }
 }
+
+/// execve(2) closes descriptors while it holds a lock that a reader of /proc/<pid>/stat waits for; whoever looks there
+/// before it answers waits for ever, and so does the program, and every `ps`.
+#[test]
+fn a_program_may_start_another_while_it_writes() {
+    use std::io::Write;
+    let mount = secret();
+    let mut file = std::fs::File::create(mount.path("prod/s/current")).unwrap();
+    file.write_all(b"part").unwrap();
+    // The descriptor is closed in the child, when it becomes another program.
+    assert_eq!(mount.ok("cat prod/s/current"), "old");
+    file.write_all(b" and rest").unwrap();
+    close(file).unwrap();
+    assert_eq!(mount.read("prod/s/current"), "part and rest");
+    // The same where the program that wrote becomes another one, which is when its write counts.
+    mount.ok("python3 -c \"import os; fd = os.open('prod/s/current', os.O_WRONLY | os.O_TRUNC); os.write(fd, b'before exec'); os.execv('/bin/true', ['true'])\"");
+    assert_eq!(mount.read("prod/s/current"), "before exec");
+}
