@@ -7,7 +7,6 @@ use std::io;
 use std::path::PathBuf;
 
 use super::exit::Exit;
-use crate::crypto::CryptoError;
 use crate::daemon::{
     AnchorError, Failure, KeyError, MountError, PointError, ProbeError, StartError, StoreFailure, UnmountError,
 };
@@ -241,11 +240,9 @@ fn vault(error: &VaultError) -> Verdict {
         | VaultError::Commit(_)
         | VaultError::Slot(_)
         | VaultError::OutOfNodes
-        | VaultError::Sealed(CryptoError::Random | CryptoError::Cost) => plain(Exit::Refused),
+        | VaultError::Crypto(_) => plain(Exit::Refused),
         VaultError::Store(error) => storage(error),
-        VaultError::Sealed(CryptoError::Altered { .. } | CryptoError::Malformed { .. })
-        | VaultError::Lost { .. }
-        | VaultError::Unreadable { .. } => damaged(),
+        VaultError::Sealed(_) | VaultError::Lost { .. } | VaultError::Unreadable { .. } => damaged(),
     }
 }
 

@@ -75,6 +75,7 @@ fn of_vault(error: &VaultError) -> i32 {
         VaultError::Commit(CommitError::Conflict) => libc::EAGAIN,
         VaultError::Commit(CommitError::Unknown(_) | CommitError::Unavailable(_)) => libc::EIO,
         VaultError::Commit(CommitError::TooLarge) => libc::EFBIG,
+        VaultError::Crypto(_) => libc::EIO,
         VaultError::OutOfNodes => libc::EDQUOT,
         VaultError::Slot(_) => libc::EINVAL,
     }
@@ -100,7 +101,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         NameTaken | NameScheduled | VersionExists { .. } | DuplicateTag { .. } => libc::EEXIST,
         InDeleteWindow { .. } => libc::EIDRM,
         NotScheduled => libc::EALREADY,
-        OutOfNumbers | TooManyLabels | TooManyTags | ScratchLimit => libc::EDQUOT,
+        OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | ScratchLimit => libc::EDQUOT,
         ValueTooLong | PolicyTooLong | DescriptionTooLong | TextTooLong => libc::EFBIG,
         BuiltInLabel
         | ReservedTag { .. }

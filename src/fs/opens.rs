@@ -3,7 +3,7 @@
 //!
 //! fstat(2) reaches a filesystem without a handle. A reader of `current` must see the size of what its descriptor reads,
 //! not of what was rotated in meanwhile, so GETATTR answers with what the calling thread's newest handle pins, else the
-//! process's newest. Losing this table loses nothing else.
+//! newest that its process reads through, else the newest it writes through. Losing this table loses nothing else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -91,7 +91,12 @@ impl Opens {
         }
         let asks = Process::of_thread(tid)?;
         let same_process = |open: &&Open| *open.process.get_or_init(|| Process::of_thread(open.tid)) == Some(asks);
-        opens.iter().rev().find(same_process).map(|open| open.held.clone())
+        let mut of_process = opens.iter().rev().filter(same_process).map(|open| &open.held);
+        // A program that has one thread read and another one write asks for the sake of the reading.
+        let newest = of_process.next()?;
+        let reads = |held: &&Held| matches!(held, Held::Version(_) | Held::Text(_));
+        let read = if reads(&newest) { Some(newest) } else { of_process.find(reads) };
+        Some(read.unwrap_or(newest).clone())
     }
 
     /// Whether somebody writes `ino`.

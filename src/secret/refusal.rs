@@ -1,7 +1,7 @@
 //! Every reason to say no, once: each has a KMS code, a message that names the thing and never its value, and often a hint.
 //! The errno of each stands in `fs/errno.rs`.
 
-use super::{KeyName, SecretName, VersionId};
+use super::{KeyName, SecretName, StageLabel, VersionId};
 use crate::time::Timestamp;
 
 /// Why a request was refused. Nothing was changed.
@@ -49,6 +49,8 @@ pub enum Refusal {
     BuiltInLabel,
     #[error("a secret has at most 8 labels, ACSCurrent and ACSPrevious among them")]
     TooManyLabels,
+    #[error("the label cannot stand beside `{}`, with which it shares an inode number", other.as_str())]
+    LabelTwin { other: StageLabel },
     #[error("the label is not on the version it was to be taken from")]
     LabelElsewhere,
     #[error("a label is a link to a version of its own secret, as `../versions/v1`")]
@@ -126,7 +128,7 @@ impl Refusal {
             NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
             NotScheduled | NotEmpty => "Rejected.ResourceInUse",
-            OutOfNumbers | TooManyLabels | TooManyTags | ScratchLimit => "Rejected.LimitExceeded",
+            OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | ScratchLimit => "Rejected.LimitExceeded",
             BuiltInLabel | FixedEntry | FollowsDirectory | CannotRename => "Rejected.UnsupportedOperation",
             LabelElsewhere => "Rejected.InvalidRequest",
             BadTagLine { .. } | ReservedTag { .. } => "InvalidParameter.TagKey",
@@ -168,6 +170,7 @@ impl Refusal {
             NotEmpty => Some("`rm -r` schedules a secret's deletion"),
             FixedEntry => Some("`rm -r` the secret's directory to delete the secret"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
+            LabelTwin { .. } => Some("give the label another name"),
             TooManyLabels | TooManyTags => Some("remove one first"),
             BadName { .. }
             | NameTooLong

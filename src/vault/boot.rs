@@ -128,6 +128,7 @@ impl From<VaultError> for UnlockError {
             other @ (VaultError::Refused(_)
             | VaultError::Commit(_)
             | VaultError::Sealed(_)
+            | VaultError::Crypto(_)
             | VaultError::Lost { .. }
             | VaultError::Unreadable { .. }
             | VaultError::OutOfNodes

@@ -17,7 +17,10 @@ pub enum VaultError {
     Commit(#[from] CommitError),
     /// A record, value or key does not open: altered, or not where it was written.
     #[error("the store is damaged: {0}")]
-    Sealed(#[from] CryptoError),
+    Sealed(CryptoError),
+    /// The system gave no random bytes, or the derivation's cost is out of bounds.
+    #[error("{0}")]
+    Crypto(CryptoError),
     /// A row that another row names is not there.
     #[error("the store is damaged: {what} of node {} is missing", node.0)]
     Lost { what: &'static str, node: NodeId },
@@ -30,6 +33,15 @@ pub enum VaultError {
     /// An unlock slot that cannot be taken or removed.
     #[error("{0}")]
     Slot(String),
+}
+
+impl From<CryptoError> for VaultError {
+    fn from(error: CryptoError) -> Self {
+        match error {
+            CryptoError::Altered { .. } | CryptoError::Malformed { .. } => VaultError::Sealed(error),
+            CryptoError::Random | CryptoError::Cost => VaultError::Crypto(error),
+        }
+    }
 }
 
 /// Why a store could not be unlocked. Each has an exit code of its own.

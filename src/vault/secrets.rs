@@ -87,9 +87,10 @@ impl Vault {
                     change.added.as_ref().map(|version| version.no).ok_or(VaultError::Unreadable { node: id })?;
                 let mut batch = Batch::new(ledger);
                 self.add_version(&mut batch, loaded, change.secret.key, added, value)?;
-                self.put_change(&mut batch, loaded, place, change)?;
-                self.commit(ledger, batch, caller.op, draft.room)?;
-                Ok(Written::Added(added))
+                self.put_change(&mut batch, loaded, place, &change)?;
+                let outcome = self.commit(ledger, batch, caller.op, draft.room);
+                self.dropped(id, &change.rolled);
+                outcome.map(|()| Written::Added(added))
             }
         }
     }
@@ -156,10 +157,22 @@ impl Vault {
         self.change(caller, id, |record| secret::set_description(record, text, now))
     }
 
+    /// Whether [`Vault::set_key`] would be refused.
+    pub fn check_key(&self, id: NodeId, name: &KeyName) -> Result<(), VaultError> {
+        let key = self.key_of(id, name)?;
+        secret::set_key(&self.secret(id)?.1, key, self.now())?;
+        Ok(())
+    }
+
+    /// The key named `name` in the instance of secret `id`.
+    fn key_of(&self, id: NodeId, name: &KeyName) -> Result<NodeId, VaultError> {
+        let instance = self.existing(id)?.instance_id();
+        Ok(self.key_named(instance, name)?.ok_or_else(|| Refusal::NoSuchKey { name: name.clone() })?.id())
+    }
+
     /// Chooses the key of a draft by its name.
     pub fn set_key(&self, caller: Caller, id: NodeId, name: &KeyName) -> Result<(), VaultError> {
-        let instance = self.existing(id)?.instance_id();
-        let key = self.key_named(instance, name)?.ok_or_else(|| Refusal::NoSuchKey { name: name.clone() })?.id();
+        let key = self.key_of(id, name)?;
         let now = self.now();
         self.change(caller, id, |record| secret::set_key(record, key, now))
     }
@@ -240,7 +253,9 @@ impl Vault {
         }
         self.delete(&mut batch, &loaded);
         self.give_new_draft(&mut batch, loaded.instance_id(), &record)?;
-        self.commit(&mut ledger, batch, caller.op, None)?;
+        let outcome = self.commit(&mut ledger, batch, caller.op, None);
+        self.dropped(id, &record.versions);
+        outcome?;
         self.drop_pinned(id);
         Ok(self.store.shred()?)
     }
@@ -296,16 +311,16 @@ impl Vault {
             return Ok(());
         }
         let mut batch = Batch::new(&ledger);
-        self.put_change(&mut batch, &loaded, loaded.place(), change)?;
+        self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
         self.commit(&mut ledger, batch, caller.op, None)
     }
 
     /// Writes a change of a secret that is not scheduled, or no longer, to where it is to stand.
-    fn put_change(&self, batch: &mut Batch, loaded: &Loaded, place: Place, change: Change) -> Result<(), VaultError> {
+    fn put_change(&self, batch: &mut Batch, loaded: &Loaded, place: Place, change: &Change) -> Result<(), VaultError> {
         for version in &change.rolled {
             self.drop_version(batch, loaded, version)?;
         }
-        let node = Node::Secret(SecretNode { secret: change.secret, access: None });
+        let node = Node::Secret(SecretNode { secret: change.secret.clone(), access: None });
         self.put(batch, loaded.id(), place, node, Some(loaded))
     }
 

@@ -29,8 +29,10 @@ struct Kept {
 struct Pin {
     /// Open handles that hold it.
     holders: usize,
-    /// Its rows, once they are no longer stored.
+    /// Its rows, once they are no longer stored, or while they are being removed.
     kept: Option<Arc<Kept>>,
+    /// A commit that removes them is under way: readers that have not seen it yet may still come.
+    dropping: bool,
 }
 
 /// Which versions open handles hold.
@@ -48,7 +50,7 @@ impl Vault {
         let mut pins = self.pins.0.lock();
         if let Some(pin) = pins.get_mut(&(secret, no)) {
             pin.holders -= 1;
-            if pin.holders == 0 {
+            if pin.holders == 0 && !pin.dropping {
                 pins.remove(&(secret, no));
             }
         }
@@ -106,16 +108,32 @@ impl Vault {
         Ok(())
     }
 
-    /// Removes version `version` of `secret`; a handle that has pinned it goes on reading it from memory.
+    /// Removes version `version` of `secret`; a handle that has pinned it goes on reading it from memory. After the commit,
+    /// whatever came of it, [`Vault::dropped`] is due.
     pub(super) fn drop_version(&self, batch: &mut Batch, secret: &Loaded, version: &Version) -> Result<(), VaultError> {
         let row = RowId { node: secret.id(), no: version.no.0 };
-        if let Some(pin) = self.pins.0.lock().get_mut(&(secret.id(), version.no)) {
-            let value = self.store.value(row)?.ok_or(VaultError::Lost { what: "a value", node: secret.id() })?;
-            let wrap = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: secret.id() })?;
-            pin.kept = Some(Arc::new(Kept { value, wrap, version: version.clone() }));
-        }
+        let value = self.store.value(row)?.ok_or(VaultError::Lost { what: "a value", node: secret.id() })?;
+        let wrap = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: secret.id() })?;
+        let kept = Some(Arc::new(Kept { value, wrap, version: version.clone() }));
+        let mut pins = self.pins.0.lock();
+        let pin = pins.entry((secret.id(), version.no)).or_default();
+        (pin.kept, pin.dropping) = (kept, true);
+        drop(pins);
         self.delete_value(batch, row);
         self.delete_wrap(batch, row)
+    }
+
+    /// Lets go of what was kept for readers that might have come during a commit, where none has.
+    pub(super) fn dropped(&self, secret: NodeId, versions: &[Version]) {
+        let mut pins = self.pins.0.lock();
+        for version in versions {
+            if let Some(pin) = pins.get_mut(&(secret, version.no)) {
+                pin.dropping = false;
+                if pin.holders == 0 {
+                    pins.remove(&(secret, version.no));
+                }
+            }
+        }
     }
 
     /// Forgets what handles have pinned of a purged secret: it is gone for them too.

@@ -212,8 +212,6 @@ fn a_purged_secret_has_no_state() {
 /// rename(2) does nothing where both names have one inode, and the kernel does not even ask: `ln -sfn ../versions/v1
 /// stages/ACSCurrent` where that is so already leaves its temporary `Cu??????` behind, which is a label here and for good.
 #[test]
-#[ignore = "two labels on one version have one inode number; it takes another layout of the number, or labels of that \
-            name in memory as design.md has it"]
 fn labels_on_one_version_are_two_files() {
     let mut harness = Harness::new(Engine::Memory);
     let link = Op::Symlink(path("p/a/stages/CuXyZ789"), b"../versions/v1".to_vec());

@@ -219,13 +219,13 @@ fn two_writers_never_mix() {
     assert_eq!(mount.read("prod/s/versions/v2"), "first");
     // Two versions in the making do not stand in each other's way.
     let make = |name: &str| std::fs::File::create(mount.path(&format!("prod/s/versions/{name}"))).unwrap();
-    let (mut third, mut fourth) = (make("v3"), make("v4"));
+    let (mut third, mut fourth) = (make("x3"), make("x4"));
     fourth.write_all(b"four").unwrap();
     third.write_all(b"three").unwrap();
     mount.write("prod/s/current", "five");
     close(third).unwrap();
     close(fourth).unwrap();
-    assert_eq!(mount.read("prod/s/versions/v3") + &mount.read("prod/s/versions/v4"), "threefour");
+    assert_eq!(mount.read("prod/s/versions/x3") + &mount.read("prod/s/versions/x4"), "threefour");
     assert_eq!(mount.read("prod/s/current"), "four", "the last to close is current");
 }
 

@@ -33,7 +33,6 @@ fn every_way_to_remove_schedules_and_mv_restores() {
         "python3 -c \"import shutil; shutil.rmtree('password')\"",
         "perl -MFile::Path -e 'rmtree(\"password\")'",
         "rm -rf password/*; rmdir password",
-        "rsync -a --delete $(mktemp -d)/ password/; rm -rf password",
     ] {
         let mount = secret();
         let before = picture(&mount);
@@ -46,6 +45,17 @@ fn every_way_to_remove_schedules_and_mv_restores() {
         assert_eq!(picture(&mount), before, "{script}");
         assert_eq!(mount.names("prod/.deleted"), [""; 0], "{script}");
     }
+}
+
+/// Mirroring an empty directory removes what a live secret gives up by itself, its own labels, and then the secret.
+#[test]
+fn a_mirror_of_nothing_schedules() {
+    let mount = secret();
+    mount.bash("rsync -r --delete --force $(mktemp -d)/ prod/db/password/");
+    assert_eq!(mount.names("prod/.deleted"), ["db%2Fpassword"]);
+    mount.ok("mv -T prod/.deleted/db%2Fpassword prod/db/password");
+    assert_eq!(mount.read("prod/db/password/current"), "two\n");
+    assert_eq!(mount.names("prod/db/password/versions"), ["v1", "v2"]);
 }
 
 /// The order of steps does not matter: each entry of a secret alone, then the rest.

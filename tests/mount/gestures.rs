@@ -78,9 +78,9 @@ fn copies_and_moves_write() {
         ("printf %s new > $OUT/f; dd if=$OUT/f of=current status=none", "new"),
         ("printf %s new > $OUT/f; dd if=$OUT/f of=current bs=1 status=none", "new"),
         ("printf %s new > $OUT/f; dd if=$OUT/f of=versions/v3 conv=fsync status=none", "new"),
-        ("printf %s new > $OUT/f; rsync $OUT/f current", "new"),
-        ("printf %s new > $OUT/f; rsync -a $OUT/f current", "new"),
-        ("printf %s new > $OUT/f; rsync --inplace $OUT/f current", "new"),
+        ("printf %s new > $OUT/f; rsync -I $OUT/f current", "new"),
+        ("printf %s new > $OUT/f; rsync -aI $OUT/f current", "new"),
+        ("printf %s new > $OUT/f; rsync -I --inplace $OUT/f current", "new"),
         ("printf %s new > $OUT/f; rsync -a $OUT/f versions/v3", "new"),
         ("printf %s new > x.tmp; mv x.tmp current", "new"),
     ]);

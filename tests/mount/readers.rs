@@ -164,7 +164,7 @@ fn read_all(file: &File) -> String {
 fn current_is_one_inode() {
     let mount = secret_with("first");
     let before = std::fs::metadata(mount.path("prod/s/current")).unwrap().ino();
-    mount.ok("echo a > prod/s/current; sed -i s/a/b/ prod/s/current; echo c > $OUT/f; rsync $OUT/f prod/s/current");
+    mount.ok("echo a > prod/s/current; sed -i s/a/b/ prod/s/current; echo c > $OUT/f; rsync -I $OUT/f prod/s/current");
     assert_eq!(std::fs::metadata(mount.path("prod/s/current")).unwrap().ino(), before);
     let script = "touch $OUT/file; mount --bind prod/s/current $OUT/file; cat $OUT/file; echo d > prod/s/current; cat $OUT/file; \
                   echo e > $OUT/file; cat prod/s/current; mkdir $OUT/d; mount --bind prod/s $OUT/d; echo f > prod/s/current; cat $OUT/d/current";

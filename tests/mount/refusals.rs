@@ -27,7 +27,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "Invalid argument",
         "InvalidParameter.TagKey",
     ),
-    ("a tag twice", "printf 'a=b\\na=c\\n' | dd of=s/tags status=none", "Invalid argument", "Duplicate.TagKey"),
+    ("a tag twice", "printf 'a=b\\na=c\\n' | dd of=s/tags status=none", "File exists", "Duplicate.TagKey"),
     ("a reserved prefix", "echo ACS:x=y | dd of=s/tags status=none", "not permitted", "InvalidParameter.TagKey"),
     ("no text", "printf 'a\\377' | dd of=s/description status=none", "Invalid argument", "InvalidParameter"),
     (
@@ -89,14 +89,38 @@ fn refusals_are_clear_and_change_nothing() {
     assert!(log.contains("TagResource"), "and the action:\n{log}");
 }
 
+/// bash's own `echo` hears only of its write.
+#[test]
+fn echo_hears_of_it() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "one");
+    mount.ok("mkdir prod/t; echo v > prod/t/current; rm -r prod/t");
+    for script in [
+        "echo nonsense > prod/s/tags",
+        "echo acs:x=y >> prod/s/tags",
+        "echo nokey > prod/s/cmk",
+        "echo 31 > prod/.instance/recovery-window",
+        "echo nonsense > prod/s/policy",
+        "echo '{\"Version\":\"1\",\"Statement\":[]}' > prod/s/policy",
+        "printf 'a\\001\\n' > prod/s/description",
+        "echo Purge > prod/.deleted/t/state",
+        "echo Disabled > prod/.keys/default/state",
+        "for n in $(seq 21); do echo k$n=v; done > prod/s/tags",
+        "for n in $(seq 21); do echo k$n=v >> prod/s/tags || exit 1; done",
+    ] {
+        mount.fails(script);
+    }
+    assert_eq!(mount.ok("wc -l < prod/s/tags"), "20\n");
+}
+
 #[test]
 fn errnos_are_those_of_the_table() {
     let mount = Mount::new();
     mount.secret("prod/s", "one");
     let odd = mount.path("prod").join(OsStr::from_bytes(b"\xff\xfe"));
     assert_eq!(errno(std::fs::create_dir(odd)), libc::EINVAL);
-    assert_eq!(errno(std::fs::write(mount.path("prod/s/cmk"), "nokey")), libc::ENOKEY);
-    assert_eq!(errno(std::fs::write(mount.path("prod/s/tags"), "aliyun=1")), libc::EPERM);
+    assert_eq!(errno(std::fs::write(mount.path("prod/s/cmk"), "nokey\n")), libc::ENOKEY);
+    assert_eq!(errno(std::fs::write(mount.path("prod/s/tags"), "aliyun=1\n")), libc::EPERM);
     assert_eq!(
         errno(std::fs::write(mount.path("prod/s/policy"), "{\"Version\":\"1\",\"Statement\":[]}")),
         libc::EOPNOTSUPP

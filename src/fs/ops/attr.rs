@@ -90,12 +90,17 @@ impl Tree {
     fn current_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
         let placed = self.placed(ino.node)?;
         let secret = record(&placed.secret)?;
-        let (size, modified) = match self.opens.held_by(ino, who.tid) {
+        let held = self.opens.held_by(ino, who.tid);
+        if let Some(Held::Version(no)) = held
+            && secret.stages.current() != Some(no)
+            // A handle whose close has come meanwhile keeps nothing any more.
+            && let Some(version) = self.vault.version(&placed.secret, no)
+        {
+            let (size, modified) = (u64::from(version.len), version.created);
+            return Ok(Attr { size, modified, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? });
+        }
+        let (size, modified) = match held {
             Some(Held::Draft(draft)) => (draft.shown(), secret.rotated),
-            Some(Held::Version(no)) if secret.stages.current() != Some(no) => {
-                let version = self.vault.version(&placed.secret, no).ok_or(Fault::NoEntry)?;
-                (u64::from(version.len), version.created)
-            }
             Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None => match secret.current() {
                 Some(version) if secret.deletion.is_none() => (u64::from(version.len), secret.rotated),
                 Some(_) | None => return Err(Fault::NoEntry),

@@ -1,6 +1,6 @@
 //! Making directories and links.
 
-use super::{Entry, Tree, Who};
+use super::{Entry, Tree, Who, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{self, Content};
@@ -42,6 +42,7 @@ impl Tree {
         } else {
             let label = StageLabel::parse(name)?;
             let id = self.linked_version(target)?;
+            self.be_apart(parent.node, &label)?;
             match self.vault.move_stage(who.caller(), parent.node, &label, &id) {
                 Ok(()) => self.resolve(parent, name)?.ok_or(Fault::NoEntry)?,
                 // `ln -sf` comes by way of a label of its own, also where all labels are taken.
@@ -59,9 +60,21 @@ impl Tree {
         if self.resolve(parent, name)?.is_some() { Err(Refusal::NameTaken.into()) } else { Ok(()) }
     }
 
+    /// Refuses a label whose inode number another label of the secret has.
+    pub(super) fn be_apart(&self, secret: NodeId, label: &StageLabel) -> Result<(), Fault> {
+        let loaded = self.loaded(secret)?;
+        let ino = Ino::stage(secret, label);
+        let twin = |other: &StageLabel| other != label && Ino::stage(secret, other) == ino;
+        match record(&loaded)?.stages.iter().find(|(other, _)| twin(other)) {
+            Some((other, _)) => Err(Refusal::LabelTwin { other: other.clone() }.into()),
+            None => Ok(()),
+        }
+    }
+
     /// Moves label `name` of `secret` to the version that `target` names.
     pub(super) fn move_label(&self, who: Who, secret: NodeId, name: &[u8], target: &[u8]) -> Result<(), Fault> {
         let label = StageLabel::parse(name)?;
+        self.be_apart(secret, &label)?;
         Ok(self.vault.move_stage(who.caller(), secret, &label, &self.linked_version(target)?)?)
     }
 

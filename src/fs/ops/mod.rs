@@ -1,13 +1,14 @@
 //! The tree's operations, in the tree's words: no kernel structure, no reply, no thread.
 //!
 //! Each takes who asks and what inode, asks the table what that is, and the vault to do it. Reading order: `names`, `attr`,
-//! `text`, `xattr` (what is there), `open`, `write`, `commit` (values and texts), `make`, `remove`, `rename`, `change`. Those that change something are
+//! `text`, `xattr` (what is there), `open`, `write`, `foresee`, `commit` (values and texts), `make`, `remove`, `rename`, `change`. Those that change something are
 //! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read may
 //! come from any.
 
 mod attr;
 mod change;
 mod commit;
+mod foresee;
 mod make;
 mod names;
 mod open;

@@ -76,10 +76,10 @@ impl Tree {
     fn label_named(&self, secret: NodeId, name: &[u8]) -> Result<Option<Ino>, Fault> {
         let Ok(label) = StageLabel::parse(name) else { return Ok(None) };
         let loaded = self.loaded(secret)?;
-        Ok(record(&loaded)?.stages.get(&label).map(|no| Ino::stage(secret, no)))
+        Ok(record(&loaded)?.stages.get(&label).map(|_| Ino::stage(secret, &label)))
     }
 
-    /// Where a label's link points; carried by its number, so that it cannot change between the lookup and the read.
+    /// Where a label's link points now.
     pub fn link_target(&self, ino: Ino) -> Result<Vec<u8>, Fault> {
         if ino.kind == Kind::Scratch {
             let scratches = self.scratches.lock();
@@ -90,7 +90,9 @@ impl Tree {
             };
         }
         let loaded = self.loaded(ino.node)?;
-        let version = record(&loaded)?.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
+        let secret = record(&loaded)?;
+        let no = secret.stages.iter().find(|(label, _)| Ino::stage(ino.node, label) == ino).map(|(_, no)| no);
+        let version = no.and_then(|no| secret.version_no(no)).ok_or(Fault::NoEntry)?;
         Ok(format!("../versions/{}", version.id.as_str()).into_bytes())
     }
 
@@ -150,7 +152,8 @@ impl Tree {
             };
             entries.extend(secret.versions.iter().map(entry));
         } else {
-            let entry = |(label, no): (&StageLabel, _)| (label.as_str().as_bytes().to_vec(), Ino::stage(ino.node, no));
+            let entry =
+                |(label, _): (&StageLabel, _)| (label.as_str().as_bytes().to_vec(), Ino::stage(ino.node, label));
             entries.extend(secret.stages.iter().map(entry));
         }
         Ok(())

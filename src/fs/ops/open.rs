@@ -85,6 +85,7 @@ impl Tree {
                 let emptied = how.truncates || secret.is_draft();
                 Ok(self.draft(who, ino, Target::Current { secret: ino.node }, base(how, present, true), how, emptied))
             }
+            Kind::KeyState => Err(Refusal::Unsupported("changing a key's state").into()),
             Kind::Version => self.open_version_to_write(who, ino, how),
             _ => {
                 let row = self.row(ino.kind)?;
@@ -143,6 +144,21 @@ impl Tree {
     }
 
     fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        let no = loop {
+            let no = self.readable(ino)?;
+            self.vault.pin(ino.node, no);
+            // Ten rotations may have come between the look and the pin; what is still there now stays readable.
+            if record(&*self.loaded(ino.node)?)?.version_no(no).is_some() {
+                break no;
+            }
+            self.vault.unpin(ino.node, no);
+        };
+        let serial = self.opens.add(ino, who.tid, Held::Version(no));
+        Ok(Handle::Value { serial, no })
+    }
+
+    /// The version that a reader of `ino` gets now.
+    fn readable(&self, ino: Ino) -> Result<VersionNo, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
         not_scheduled(secret)?;
@@ -150,10 +166,7 @@ impl Tree {
             Kind::Current => secret.stages.current(),
             _ => secret.version_no(ino.version_no()).map(|version| version.no),
         };
-        let no = no.ok_or(Fault::NoEntry)?;
-        self.vault.pin(loaded.id(), no);
-        let serial = self.opens.add(ino, who.tid, Held::Version(no));
-        Ok(Handle::Value { serial, no })
+        no.ok_or(Fault::NoEntry)
     }
 
     fn open_version_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
@@ -241,10 +254,12 @@ fn not_scheduled(secret: &Secret) -> Result<(), Refusal> {
 
 /// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
 fn base(how: How, present: usize, adds: bool) -> Base {
-    if how.truncates || present == 0 {
+    if how.truncates {
         Base::Whole
     } else if how.appends && adds {
         Base::Behind(present)
+    } else if present == 0 {
+        Base::Whole
     } else {
         Base::Present(present)
     }

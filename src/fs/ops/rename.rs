@@ -22,9 +22,7 @@ impl Tree {
     pub fn rename(&self, who: Who, from: At<'_>, to: At<'_>, keeps: bool) -> Result<(), Fault> {
         let moved = self.resolve(from.parent, from.name)?.ok_or(Fault::NoEntry)?;
         let target = self.resolve(to.parent, to.name)?;
-        // Two labels on one version have one inode number, so the names are compared.
-        let same = from.parent == to.parent && from.name == to.name;
-        if keeps && target.is_some() && !same {
+        if keeps && target.is_some() && target != Some(moved) {
             return Err(Refusal::NameTaken.into());
         }
         match moved.kind {
@@ -33,6 +31,7 @@ impl Tree {
             Kind::Scratch => self.rename_scratch(who, moved.ordinal, to, target),
             Kind::Stage if from.parent == to.parent => {
                 let (from, to) = (StageLabel::parse(from.name)?, StageLabel::parse(to.name)?);
+                self.be_apart(moved.node, &to)?;
                 Ok(self.vault.rename_stage(who.caller(), moved.node, &from, &to)?)
             }
             Kind::Directory => Err(Refusal::CannotRename.into()),

@@ -134,7 +134,11 @@ impl Tree {
             self.compare(&*self.loaded(*secret)?, id, at, data)?;
         }
         self.make_room(draft)?;
-        Ok(draft.write(at, data)?)
+        draft.write(at, data)?;
+        if draft.target == Target::Text {
+            self.foresee(draft.ino, draft.bytes.as_bytes(), matches!(draft.base, Base::Behind(_)))?;
+        }
+        Ok(())
     }
 
     /// A version that is there by now, whoever wrote it, takes the same bytes only.
