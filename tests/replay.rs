@@ -90,7 +90,7 @@ fn a_request_with_two_commits_makes_both() {
     let directory = tree.lookup(who(21), directory, b"password").unwrap().attr.ino;
     let (scratch, handle) = tree.create(who(22), directory, b"new", How::default()).unwrap();
     tree.write(who(23), scratch.attr.ino, handle, 0, b"second").unwrap();
-    tree.flush(who(24), handle).unwrap();
+    tree.flush(who(24), handle, false).unwrap();
     tree.release(who(25), handle);
     tree.unlink(who(26), directory, b"current").unwrap();
     let (from, to) = (At { parent: directory, name: b"new" }, At { parent: directory, name: b"current" });

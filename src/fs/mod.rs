@@ -22,7 +22,7 @@ mod tree;
 
 pub use errno::Fault;
 pub use inode::{Handle, Ino, Kind};
-pub use ops::{At, Attr, AttrChange, Entry, How, Reading, Tree, Who};
+pub use ops::{At, Attr, AttrChange, Close, Entry, How, Reading, Tree, Who};
 pub use refusals::Gesture;
 pub use tree::Shape;
 

@@ -65,22 +65,35 @@ impl Process {
     }
 }
 
-/// How many descriptors of `processes`, of `closing` and of their descendants can write to the file with inode number
-/// `ino`. A process that cannot be looked into (another user's, for a daemon that is not root) counts as one, unless it is
-/// `closing`: that one has just let go of a descriptor, and is the likeliest to have had no other.
-pub fn writers_among(processes: &[Process], closing: Option<Process>, ino: u64) -> usize {
+/// Descriptors through which a file can still be written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Writers {
+    /// Of processes that have opened or written the file.
+    pub known: usize,
+    /// Of descendants that have done neither. In a program with threads there is such a child for a moment whenever one of
+    /// them starts a program: it has a copy of every descriptor until execve(2) closes them. (Whether they are close-on-exec
+    /// does not tell: execve(2) takes the marks off before it closes.)
+    pub others: usize,
+}
+
+/// The descriptors of `known` processes (who has opened or written the file), of `closing` and of their descendants that can
+/// write to the file with inode number `ino`. A process that cannot be looked into (another user's, for a daemon that is not
+/// root) counts as one, unless it is `closing`: that one has just let go of a descriptor, and is the likeliest to have had no
+/// other.
+pub fn writers_among(known: &[Process], closing: Option<Process>, ino: u64) -> Writers {
     let mut seen: Vec<Process> = Vec::new();
-    let mut next: Vec<Process> = processes.iter().copied().chain(closing).collect();
-    let mut count = 0;
+    let mut next: Vec<Process> = known.iter().copied().chain(closing).collect();
+    let mut writers = Writers::default();
     while let Some(process) = next.pop() {
         if seen.contains(&process) || !process.is_there() || seen.len() >= DESCENDANTS_MAX {
             continue;
         }
         seen.push(process);
-        count += process.writers_of(ino).unwrap_or(usize::from(Some(process) != closing));
+        let count = if known.contains(&process) { &mut writers.known } else { &mut writers.others };
+        *count += process.writers_of(ino).unwrap_or(usize::from(Some(process) != closing));
         next.extend(process.children().into_iter().filter_map(Process::numbered));
     }
-    count
+    writers
 }
 
 /// Whether thread `tid` is exiting because a signal killed its process.
@@ -159,12 +172,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let ino = file.as_file().metadata().unwrap().ino();
         let me = Process::of_thread(std::process::id()).unwrap();
-        assert_eq!(writers_among(&[me, me], Some(me), ino), 1);
-        let reader = fs::File::open(file.path()).unwrap();
+        let counted = |known: &[Process], closing| {
+            let Writers { known, others } = writers_among(known, closing, ino);
+            (known, others)
+        };
+        assert_eq!(counted(&[me, me], Some(me)), (1, 0));
+        assert_eq!(counted(&[], Some(me)), (0, 1));
+        let reader = File::open(file.path()).unwrap();
         let second = file.as_file().try_clone().unwrap();
-        assert_eq!(writers_among(&[me], None, ino), 2, "the reader does not count");
+        assert_eq!(counted(&[me], None), (2, 0), "the reader does not count");
         drop((reader, second));
-        assert_eq!(writers_among(&[], Some(me), ino), 1);
+        assert_eq!(counted(&[me], None), (1, 0));
         assert!(!is_being_killed(std::process::id()));
     }
 }

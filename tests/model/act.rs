@@ -92,7 +92,7 @@ impl Harness {
             Op::Flush(at) => self.with_handle(*at, |this, at, open| {
                 let model = this.model.flush(at);
                 let who = this.who();
-                let real = this.tree().flush(who, open.handle);
+                let real = this.tree().flush(who, open.handle, false).map(|_| ());
                 this.judge("flush", model, real.map_err(|fault| (who, fault)))
             }),
             Op::Sync(at) => self.with_handle(*at, |this, at, open| {

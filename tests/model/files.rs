@@ -113,7 +113,7 @@ impl Model {
             Node::Text(at, dir, kind) => (Target::Text(secret(self, at, dir)?, *kind), *kind == Text::Tags),
             Node::TrashedState(at, dir) => (Target::State(self.instances[at].trash[dir].secret.serial), false),
             Node::Window(at) => (Target::Window(at.clone()), false),
-            Node::KeyState(_) => (Target::KeyState, false),
+            Node::KeyState(_) => return Err(SILENT),
             Node::Info(..) | Node::Fixed => return Err(&[EPERM]),
             Node::Stage(..) => return Err(SILENT),
             _ => return Err(&[EISDIR, EPERM]),
@@ -121,8 +121,9 @@ impl Model {
         let present = self.stored(&node)?;
         let base = match present.is_empty() {
             _ if flags.truncates => Base::Whole,
+            // Two who append at once both get in, also where there was nothing.
+            _ if flags.appends && adds => Base::Behind,
             true => Base::Whole,
-            false if flags.appends && adds => Base::Behind,
             false => Base::Present,
         };
         Ok(Held::Draft(Draft {
@@ -221,7 +222,6 @@ impl Model {
             Target::Text(secret, kind) => self.text(*secret, *kind),
             Target::State(secret) => self.secret(*secret).map(|_| b"PendingDeletion\n".to_vec()).ok_or(&[ENOENT]),
             Target::Window(at) => Ok(format!("{}\n", self.instances[at].days).into_bytes()),
-            Target::KeyState => Ok(b"Enabled\n".to_vec()),
         }
     }
 

@@ -160,7 +160,6 @@ pub enum Target {
     Text(u64, Text),
     State(u64),
     Window(String),
-    KeyState,
 }
 
 /// How a draft's bytes stand to the file's present content.

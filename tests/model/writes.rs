@@ -64,7 +64,55 @@ impl Model {
         }
         put_at(&mut draft.bytes, at as usize, data);
         (draft.dirty, draft.emptied) = (true, false);
-        Ok(())
+        self.foresee(draft)
+    }
+
+    /// What a text will be refused for, whatever comes behind it, is said at the write: its complete lines, a document that
+    /// can never be JSON.
+    fn foresee(&self, draft: &Draft) -> Outcome<()> {
+        let bytes = &draft.bytes;
+        let lines = bytes.iter().rposition(|byte| *byte == b'\n').map(|at| &bytes[..=at]);
+        match (&draft.target, lines) {
+            (Target::Text(_, Text::Policy), _) => {
+                let json = serde_json::from_slice::<serde_json::Value>(bytes);
+                let default = bytes.trim_ascii() == self.default_policy().trim_ascii().as_bytes();
+                if default || json.is_err_and(|error| error.is_eof()) { Ok(()) } else { Err(SILENT) }
+            }
+            (Target::Text(serial, kind), Some(lines)) => self.foresee_lines(*serial, *kind, lines, draft.base),
+            (Target::Window(_), Some(lines)) => parse_days(lines).map(|_| ()),
+            (Target::State(_), Some(lines)) if lines.trim_ascii() != b"purge" => Err(&[EINVAL]),
+            _ => Ok(()),
+        }
+    }
+
+    fn foresee_lines(&self, serial: u64, kind: Text, lines: &[u8], base: Base) -> Outcome<()> {
+        let secret = self.secret(serial);
+        let tags = secret.as_ref().map(|(secret, ..)| secret.tags.clone()).unwrap_or_default();
+        let parsed = match kind {
+            Text::Tags => parse_tags(lines).and_then(|new| {
+                let mut all = if base == Base::Behind { tags } else { Default::default() };
+                all.extend(new);
+                if all.len() > 20 { Err(&[libc::EDQUOT][..]) } else { Ok(()) }
+            }),
+            Text::Description => parse_description(lines).map(|_| ()),
+            Text::Cmk => match grammar(lines.trim_ascii(), 64) {
+                Ok(name) if name == "default" => Ok(()),
+                Ok(_) => Err(&[libc::ENOKEY][..]),
+                Err(errnos) => Err(errnos),
+            },
+            Text::Policy => Ok(()),
+        };
+        let state: Outcome<()> = match secret {
+            None => Err(&[ENOENT]),
+            Some((_, true, ..)) if kind != Text::Tags => Err(&[EIDRM]),
+            Some(_) => Ok(()),
+        };
+        // Which of two reasons is said first is nobody's concern.
+        match (parsed, state) {
+            (Ok(()), state) => state,
+            (Err(errnos), Ok(())) => Err(errnos),
+            (Err(_), Err(_)) => Err(SILENT),
+        }
     }
 
     /// ftruncate(2).
@@ -151,7 +199,6 @@ impl Model {
                 self.store_text(*serial, *kind, &draft.bytes, adds)?;
                 draft.behind = self.text(*serial, *kind)?.len() as u64;
             }
-            Target::KeyState => return Err(SILENT),
             Target::Window(at) => {
                 let days = parse_days(&draft.bytes)?;
                 let instance = self.instances.get_mut(at).ok_or(SILENT)?;

@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Mount, errno};
+use crate::harness::{Mount, close, errno};
 
 fn secret() -> Mount {
     let mount = Mount::new();
@@ -250,16 +250,60 @@ fn nobody_sees_a_part() {
     assert_eq!(seen.last(), Some(&whole));
 }
 
-/// close(2) with its error, which a dropped `File` swallows.
-fn close(file: std::fs::File) -> std::io::Result<()> {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: the descriptor was this file's alone, and nothing uses it afterwards.
-    #[allow(unsafe_code, reason = "no safe call answers the error of a close")]
-    let closed = unsafe { libc::close(file.into_raw_fd()) };
-    match closed {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
+/// A thread starts programs while another one writes: between fork and exec such a child has a copy of every descriptor, and
+/// is no writer. The value is there all the same when close(2) returns.
+#[test]
+fn children_on_their_way_hold_nothing_up() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mount = secret();
+    let path = mount.path("prod/s/current");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let mut command = Command::new("true");
+                    // With a hook std forks, and does not take the way of vfork.
+                    // SAFETY: the hook does nothing, which is safe after fork.
+                    #[allow(unsafe_code, reason = "the hook is what makes std fork")]
+                    unsafe {
+                        command.pre_exec(|| Ok(()))
+                    };
+                    command.status().unwrap();
+                }
+            });
+        }
+        let outcome = std::panic::catch_unwind(|| {
+            for n in 0..200 {
+                std::fs::write(&path, n.to_string()).unwrap();
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), n.to_string());
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
+}
+
+/// A child that was forked, and goes on by itself with the descriptor it has inherited, is a writer like any other.
+#[test]
+fn a_forked_child_may_write_on() {
+    let mount = secret();
+    mount.ok(r#"python3 - <<'PY'
+import os
+fd = os.open('prod/s/current', os.O_WRONLY | os.O_TRUNC)
+os.write(fd, b'parent, ')
+go_read, go = os.pipe()
+if os.fork() == 0:
+    os.read(go_read, 1)
+    os.write(fd, b'child')
+    os._exit(0)
+os.close(fd)
+assert open('prod/s/current').read() == 'old', 'a part was seen'
+os.write(go, b'x')
+os.wait()
+assert open('prod/s/current').read() == 'parent, child'
+PY"#);
+    assert_eq!(mount.names("prod/s/versions"), ["v1", "v2"]);
 }
 
 /// execve(2) closes descriptors while it holds a lock that a reader of /proc/<pid>/stat waits for; whoever looks there

@@ -2,19 +2,26 @@
 //!
 //! The long form: `KMSFS_KILLS=2000 cargo test --test mount durability -- --nocapture`.
 
+use std::fs::File;
+use std::io::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::harness::Mount;
+use crate::harness::{Mount, close};
 
 const KILLS: u64 = 200;
+/// A write that takes longer is a failure of its own.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the writers were told, and what they were doing when the daemon died.
 #[derive(Default)]
 struct Writers {
-    /// Numbers that were begun, and those that returned 0: of `current`, and of versions.
+    /// The last number that was begun: of `current`, and of versions.
     begun: [AtomicU64; 2],
-    done: [AtomicU64; 2],
+    /// The numbers whose writer returned 0.
+    acknowledged: [Mutex<Vec<u64>>; 2],
     stop: AtomicBool,
 }
 
@@ -32,26 +39,26 @@ fn number(value: &str) -> u64 {
 }
 
 impl Writers {
-    fn write(&self, which: usize, path: impl Fn(u64) -> std::path::PathBuf) {
+    fn last(&self, which: usize) -> u64 {
+        self.acknowledged[which].lock().unwrap().last().copied().unwrap_or(0)
+    }
+
+    fn write(&self, which: usize, tell: &Sender<()>, path: impl Fn(u64) -> std::path::PathBuf) {
         let mut n = self.begun[which].load(Ordering::SeqCst);
         while !self.stop.load(Ordering::SeqCst) {
             n += 1;
             self.begun[which].store(n, Ordering::SeqCst);
-            // A program that looks at close(2), as cat, cp and tee do.
-            let outcome = std::process::Command::new("dd")
-                .arg("status=none")
-                .arg("bs=64k")
-                .arg(format!("of={}", path(n).display()))
-                .stdin(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .and_then(|mut dd| {
-                    std::io::Write::write_all(dd.stdin.as_mut().expect("a pipe"), value(n).as_bytes())?;
-                    dd.wait()
-                });
+            // As a program does that looks at close(2): cat, cp, tee.
+            let outcome = File::create(path(n)).and_then(|mut file| {
+                file.write_all(value(n).as_bytes())?;
+                close(file)
+            });
             match outcome {
-                Ok(status) if status.success() => self.done[which].store(n, Ordering::SeqCst),
-                Ok(_) | Err(_) => return,
+                Ok(()) => {
+                    self.acknowledged[which].lock().unwrap().push(n);
+                    let _ = tell.send(());
+                }
+                Err(_) => return,
             }
         }
     }
@@ -69,12 +76,19 @@ fn kills_lose_nothing() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let moment = Duration::from_micros(random % 30_000);
+        // After some acknowledged writes, and at any moment of the next one.
+        let (writes, moment) = (random % 12, Duration::from_micros(random % 3_000));
+        let (said, heard) = channel();
         writers.stop.store(false, Ordering::SeqCst);
         let (a, b) = (mount.path("prod/a/current"), mount.path("prod/b/versions"));
         std::thread::scope(|scope| {
-            scope.spawn(|| writers.write(0, |_| a.clone()));
-            scope.spawn(|| writers.write(1, |n| b.join(format!("id{n}"))));
+            let (tell, also) = (said.clone(), said);
+            let (writers, a, b) = (&writers, &a, &b);
+            scope.spawn(move || writers.write(0, &tell, |_| a.clone()));
+            scope.spawn(move || writers.write(1, &also, |n| b.join(format!("id{n}"))));
+            for _ in 0..writes {
+                heard.recv_timeout(PATIENCE).expect("the writers write");
+            }
             let began = Instant::now();
             while began.elapsed() < moment {
                 std::hint::spin_loop();
@@ -83,37 +97,19 @@ fn kills_lose_nothing() {
             writers.stop.store(true, Ordering::SeqCst);
         });
         mount.start();
-        let load = |counters: &[AtomicU64; 2], which: usize| counters[which].load(Ordering::SeqCst);
         let current = number(&mount.read("prod/a/current"));
-        assert!(
-            (load(&writers.done, 0)..=load(&writers.begun, 0)).contains(&current),
-            "kill {kill}: current is {current}, {} was acknowledged, {} begun",
-            load(&writers.done, 0),
-            load(&writers.begun, 0)
-        );
-        let mut versions: Vec<u64> = mount
-            .names("prod/b/versions")
-            .iter()
-            .map(|id| number(&mount.read(&format!("prod/b/versions/{id}"))))
-            .collect();
-        versions.sort_unstable();
-        let acknowledged = load(&writers.done, 1);
-        for n in acknowledged.saturating_sub(8).max(1)..=acknowledged {
-            assert!(versions.contains(&n), "kill {kill}: id{n} was acknowledged and is not there: {versions:?}");
-        }
-        // What was begun and not acknowledged may be there or not; it is not begun again under the same number.
-        for which in 0..2 {
-            writers.done[which].store(
-                load(&writers.begun, which).min(if which == 0 { current } else { *versions.last().unwrap_or(&0) }),
-                Ordering::SeqCst,
-            );
+        let (told, begun) = (writers.last(0), writers.begun[0].load(Ordering::SeqCst));
+        assert!(told <= current && current <= begun, "kill {kill}: {current} is current, {told} was acknowledged");
+        let ids = mount.names("prod/b/versions");
+        let there: Vec<u64> = ids.iter().map(|id| number(&mount.read(&format!("prod/b/versions/{id}")))).collect();
+        for told in writers.acknowledged[1].lock().unwrap().iter().rev().take(8) {
+            let rolled = there.iter().filter(|n| *n > told).count() >= 9;
+            assert!(there.contains(told) || rolled, "kill {kill}: id{told} was acknowledged, there are {there:?}");
         }
     }
-    println!(
-        "{kills} kills, {} and {} writes begun",
-        writers.begun[0].load(Ordering::SeqCst),
-        writers.begun[1].load(Ordering::SeqCst)
-    );
+    let told = |which: usize| writers.acknowledged[which].lock().unwrap().len();
+    println!("{kills} kills, {} and {} writes acknowledged, none lost", told(0), told(1));
+    assert!(told(0) + told(1) > kills as usize, "too few writes to mean anything");
     mount.stop();
     let verified = mount.verify();
     assert!(verified.status.success(), "{}", crate::harness::text(&verified.stderr));

@@ -241,3 +241,15 @@ pub fn errno<T>(outcome: std::io::Result<T>) -> i32 {
         Err(error) => error.raw_os_error().expect("an errno"),
     }
 }
+
+/// close(2) with its error, which a dropped `File` swallows.
+pub fn close(file: std::fs::File) -> std::io::Result<()> {
+    use std::os::fd::IntoRawFd;
+    // SAFETY: the descriptor was this file's alone, and nothing uses it afterwards.
+    #[allow(unsafe_code, reason = "no safe call answers the error of a close")]
+    let closed = unsafe { libc::close(file.into_raw_fd()) };
+    match closed {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}

@@ -19,8 +19,8 @@ use super::convert::{
 };
 use crate::fs::Fault;
 use crate::fs::inode::{Handle, Ino};
-use crate::fs::line::Line;
-use crate::fs::ops::{At, AttrChange, How, Tree, Who};
+use crate::fs::line::{Door, Line};
+use crate::fs::ops::{At, AttrChange, Close, How, Tree, Who};
 use crate::fs::refusals::Gesture;
 use crate::fs::tree::shape;
 use crate::id::OpId;
@@ -33,6 +33,11 @@ const WRITE_MAX: u32 = 64 * 1024;
 const BACKGROUND_MAX: u16 = 256;
 /// The bit that marks a request sent again.
 const RESENT: u64 = 1 << 63;
+/// A child that starts a program is on its way to it for a few of these; one that goes on by itself is known as such after
+/// all of them, 200 ms.
+const CLOSE_TRIES: u32 = 100;
+/// How long after a try the next one comes.
+const CLOSE_RETRY: Duration = Duration::from_millis(2);
 /// Longest name in bytes.
 const NAME_MAX: u32 = 255;
 
@@ -78,25 +83,72 @@ impl Adaptor {
         act: impl FnOnce(&Tree, Who) -> Result<T, Fault> + Send + 'static,
         reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
-        let (who, tree) = (self.who(request), self.tree.clone());
-        let (notifier, forgets) = (self.notifier.clone(), self.forgets.clone());
+        let (answer, tree) = (self.answer(request, verb, on), self.tree.clone());
         self.line.put(move || {
-            let outcome = act(&tree, who).map_err(|fault| {
-                tree.refuse(who, Gesture { verb, on: Ino::parse(on.0), writes: true }, &fault);
-                Errno::from_i32(fault.errno())
-            });
-            let stale = tree.take_stale();
-            for ino in stale.attrs {
-                tell(&notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
-            }
-            reply(outcome);
-            for (parent, name) in stale.names {
-                let notifier = notifier.clone();
-                forgets.put(move || {
-                    tell(&notifier, |notifier| notifier.inval_entry(inode_number(parent), OsStr::from_bytes(&name)))
-                });
-            }
+            let outcome = act(&tree, answer.who);
+            answer.give(outcome, reply);
         });
+    }
+
+    fn answer(&self, request: &Request, verb: &'static str, on: INodeNo) -> Answer {
+        Answer {
+            tree: self.tree.clone(),
+            who: self.who(request),
+            gesture: Gesture { verb, on: Ino::parse(on.0), writes: true },
+            notifier: self.notifier.clone(),
+            forgets: self.forgets.clone(),
+        }
+    }
+}
+
+/// What belongs to an answer given by the line: the refusal is noted, and the kernel is told what it has to forget.
+struct Answer {
+    tree: Arc<Tree>,
+    who: Who,
+    gesture: Gesture,
+    notifier: Arc<OnceLock<Notifier>>,
+    forgets: Arc<Line>,
+}
+
+impl Answer {
+    fn give<T>(self, outcome: Result<T, Fault>, reply: impl FnOnce(Result<T, Errno>)) {
+        let Self { tree, who, gesture, notifier, forgets } = self;
+        let outcome = outcome.map_err(|fault| {
+            tree.refuse(who, gesture, &fault);
+            Errno::from_i32(fault.errno())
+        });
+        let stale = tree.take_stale();
+        for ino in stale.attrs {
+            tell(&notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
+        }
+        reply(outcome);
+        for (parent, name) in stale.names {
+            let notifier = notifier.clone();
+            forgets.put(move || {
+                tell(&notifier, |notifier| notifier.inval_entry(inode_number(parent), OsStr::from_bytes(&name)))
+            });
+        }
+    }
+}
+
+/// A close that may have to be asked for several times before it is answered.
+struct Closing {
+    answer: Answer,
+    file: FileHandle,
+    reply: ReplyEmpty,
+    tries_left: u32,
+    door: Door,
+}
+
+impl Closing {
+    fn attempt(mut self) {
+        let patient = self.tries_left > 0;
+        let outcome = handle(self.file).and_then(|file| self.answer.tree.flush(self.answer.who, file, patient));
+        if let Ok(Close::Waits) = outcome {
+            self.tries_left -= 1;
+            return self.door.clone().put_after(CLOSE_RETRY, move || self.attempt());
+        }
+        self.answer.give(outcome, |outcome| reply_empty(self.reply, outcome.map(|_| ())));
     }
 }
 
@@ -313,8 +365,12 @@ impl fuser::Filesystem for Adaptor {
     }
 
     fn flush(&self, request: &Request, number: INodeNo, file: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        let act = move |tree: &Tree, who: Who| tree.flush(who, handle(file)?);
-        self.change(request, "close", number, act, move |outcome| reply_empty(reply, outcome));
+        // Without a door the line has ended, and the reply answers with an error as it is dropped.
+        if let Some(door) = self.line.door() {
+            let answer = self.answer(request, "close", number);
+            let closing = Closing { answer, file, reply, tries_left: CLOSE_TRIES, door };
+            self.line.put(move || closing.attempt());
+        }
     }
 
     fn release(

@@ -27,6 +27,7 @@ pub use attr::{Attr, Entry};
 pub use change::AttrChange;
 pub use open::{How, Reading};
 pub use rename::At;
+pub use write::Close;
 
 use super::Options;
 use super::errno::Fault;

@@ -3,7 +3,8 @@
 //! A draft is stored by the close that leaves no writer: a FLUSH comes from every close(2), also from those of shells that
 //! only move a descriptor, so it stores nothing while the opener, another process that has written, or a descendant of
 //! theirs still has the file open for writing. What none of them stored, the last close (RELEASE) stores, which nobody
-//! hears of. A writer that a signal killed says so in /proc at its last FLUSH: then nothing is stored.
+//! hears of. A child that has not written may be on its way to another program, and is waited for a little. A writer that a
+//! signal killed says so in /proc at its last FLUSH: then nothing is stored.
 
 use std::sync::Arc;
 
@@ -17,6 +18,15 @@ use crate::fs::refusals::Gesture;
 use crate::secret::{Refusal, VersionId};
 use crate::value::Value;
 use crate::vault::Loaded;
+
+/// What came of a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// Its outcome is known.
+    Answered,
+    /// Not yet: it is to be asked for again in a moment.
+    Waits,
+}
 
 impl Tree {
     /// Takes `data` at `offset`.
@@ -63,9 +73,10 @@ impl Tree {
         Ok(())
     }
 
-    /// One close of `handle`.
-    pub fn flush(&self, who: Who, handle: Handle) -> Result<(), Fault> {
-        let Handle::Draft { .. } = handle else { return Ok(()) };
+    /// One close of `handle`. With `patient`, a child that has not written is waited for, since it may be about to become
+    /// another program, and have the file only until then: the close is to be asked for again.
+    pub fn flush(&self, who: Who, handle: Handle, patient: bool) -> Result<Close, Fault> {
+        let Handle::Draft { .. } = handle else { return Ok(Close::Answered) };
         let file = self.draft_file(handle)?;
         let mut draft = file.lock();
         let closing = Process::of_thread(who.tid);
@@ -73,10 +84,16 @@ impl Tree {
             draft.poison.get_or_insert(Poison::Killed);
         }
         self.poisoned(&draft)?;
-        if !draft.is_pending() || writers_among(&draft.processes(), closing, draft.ino.number()) > 0 {
-            return Ok(());
+        if !draft.is_pending() {
+            return Ok(Close::Answered);
         }
-        self.settle(who, &file, &mut draft)
+        let writers = writers_among(&draft.processes(), closing, draft.ino.number());
+        if writers.known == 0 && writers.others == 0 {
+            return self.settle(who, &file, &mut draft).map(|()| Close::Answered);
+        }
+        // Whoever closes without having written waits for nobody: the close of one who has counts.
+        let waits = patient && writers.known == 0 && closing.is_some_and(|process| draft.involves(process));
+        Ok(if waits { Close::Waits } else { Close::Answered })
     }
 
     /// fsync(2): what was written so far is stored, and durable.
