@@ -54,8 +54,7 @@ fn every_test_that_is_named_exists() {
 
 #[test]
 fn the_exit_codes_are_those_of_the_program() {
-    let program: Vec<String> =
-        EXITS.iter().map(|(exit, meaning)| format!("| {} | {meaning} |", exit.code())).collect();
+    let program: Vec<String> = EXITS.iter().map(|(exit, meaning)| format!("| {} | {meaning} |", exit.code())).collect();
     let is_code = |line: &&str| line.split('|').nth(1).is_some_and(|cell| cell.trim().parse::<u8>().is_ok());
     for name in ["README.md", "docs/operations.md"] {
         assert_eq!(page(name).lines().filter(is_code).collect::<Vec<_>>(), program, "{name}");
@@ -72,8 +71,7 @@ fn the_first_screen_works() {
     let room = Room::new();
     room.kmsfs(&format!("{args} --store store --key-file key --anchor anchor")).expect(0);
     // What `current` and `.deleted` hold after each line.
-    let steps =
-        [("one", ""), ("one", ""), ("two", ""), ("one", ""), ("", "db%2Fpassword\n"), ("one", "")];
+    let steps = [("one", ""), ("one", ""), ("two", ""), ("one", ""), ("", "db%2Fpassword\n"), ("one", "")];
     for (line, (current, deleted)) in lines.iter().zip(steps) {
         let run = |script: &str| Command::new("sh").args(["-c", script]).current_dir(room.at("")).output().unwrap();
         let said = run(line);
