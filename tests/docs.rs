@@ -67,6 +67,8 @@ fn the_first_screen_works() {
     assert!(is_root(), "this test mounts: it must be run by root");
     let [mount, lines, tests] = &shell_blocks(&page("README.md"))[..3] else { unreachable!("three were taken") };
     assert_eq!((mount.len(), lines.len(), &tests[..]), (1, 6, &["cargo test".to_owned()][..]));
+    let ci = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
+    assert!(ci.lines().last().unwrap().starts_with(&tests[0]), "CI ends with the same command");
     let args = mount[0].strip_prefix("cargo run --release -- ").expect("the command builds and mounts");
     let room = Room::new();
     room.kmsfs(&format!("{args} --store store --key-file key --anchor anchor")).expect(0);
