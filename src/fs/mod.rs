@@ -3,7 +3,7 @@
 //! Knows names, inode numbers, permission bits and when a write counts; knows no key, no engine and no rule of secrets: it
 //! asks the vault. Reading order: `tree` (the table of all entries), `inode` (numbers that say what they stand for), `ops`
 //! (what each request does), `draft`, `process` (when a write counts), `opens`, `scratch`, `refusals`, `errno`, and `fuse`,
-//! the only file that names fuser.
+//! the only folder that names fuser.
 //!
 //! Invariants: a reader sees one version from open to close; a version appears whole or not at all; LOOKUP and GETATTR
 //! refuse nobody; what changes something runs in one thread, so no thread that serves the kernel waits for a disk.

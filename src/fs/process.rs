@@ -46,6 +46,12 @@ impl Process {
         Self::numbered(self.tgid) == Some(self)
     }
 
+    /// Whether it runs, or waits for a disk: it does not sleep.
+    fn runs(self) -> bool {
+        let status = read(&format!("/proc/{}/status", self.tgid));
+        status.is_some_and(|status| field(&status, "State:").is_some_and(|state| state.starts_with(['R', 'D'])))
+    }
+
     /// How many of its descriptors can write to the file whose inode number is `ino`; `None` where they cannot be seen.
     fn writers_of(self, ino: u64) -> Option<usize> {
         let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.tgid)).ok()?;
@@ -74,6 +80,8 @@ pub struct Writers {
     /// them starts a program: it has a copy of every descriptor until execve(2) closes them. (Whether they are close-on-exec
     /// does not tell: execve(2) takes the marks off before it closes.)
     pub others: usize,
+    /// Whether one of those descendants runs, as one on its way to another program does.
+    pub others_run: bool,
 }
 
 /// The descriptors of `known` processes (who has opened or written the file), of `closing` and of their descendants that can
@@ -89,8 +97,13 @@ pub fn writers_among(known: &[Process], closing: Option<Process>, ino: u64) -> W
             continue;
         }
         seen.push(process);
-        let count = if known.contains(&process) { &mut writers.known } else { &mut writers.others };
-        *count += process.writers_of(ino).unwrap_or(usize::from(Some(process) != closing));
+        let own = process.writers_of(ino).unwrap_or(usize::from(Some(process) != closing));
+        if known.contains(&process) {
+            writers.known += own;
+        } else if own > 0 {
+            writers.others += own;
+            writers.others_run |= process.runs();
+        }
         next.extend(process.children().into_iter().filter_map(Process::numbered));
     }
     writers
@@ -173,7 +186,7 @@ mod tests {
         let ino = file.as_file().metadata().unwrap().ino();
         let me = Process::of_thread(std::process::id()).unwrap();
         let counted = |known: &[Process], closing| {
-            let Writers { known, others } = writers_among(known, closing, ino);
+            let Writers { known, others, .. } = writers_among(known, closing, ino);
             (known, others)
         };
         assert_eq!(counted(&[me, me], Some(me)), (1, 0));

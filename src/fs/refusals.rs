@@ -26,7 +26,9 @@ impl Gesture {
     /// The KMS action that guards it, for the log.
     fn action(self) -> String {
         let row = self.on.and_then(|ino| tree::of(ino.kind));
-        let action = row.and_then(|row| if self.writes { row.write.or(row.read) } else { row.read });
+        let making = self.on.and_then(|ino| tree::any_entry(ino.kind)).and_then(|row| row.write);
+        let own = row.and_then(|row| if self.writes { row.write.or(row.read) } else { row.read });
+        let action = if self.writes { making.or(own) } else { own };
         action.map_or_else(|| "-".to_owned(), |action| format!("{action:?}"))
     }
 }

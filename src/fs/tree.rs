@@ -147,6 +147,11 @@ pub fn fixed_entries(within: Kind) -> impl Iterator<Item = &'static Row> {
     TREE.iter().filter(move |row| row.within == within && matches!(row.name, Name::Fixed(_)))
 }
 
+/// The row of the entries that users make in a directory of kind `within`, if they make any.
+pub fn any_entry(within: Kind) -> Option<&'static Row> {
+    TREE.iter().find(|row| row.within == within && row.name == Name::Any)
+}
+
 /// The row that describes entries of `kind`. The root and scratch files have none.
 pub fn of(kind: Kind) -> Option<&'static Row> {
     TREE.iter().find(|row| row.kind == kind)

@@ -65,7 +65,7 @@ pub enum Refusal {
     TooManyTags,
     #[error("a recovery window is a number of days from 7 to 30")]
     BadWindow,
-    #[error("`{word}` is no state here")]
+    #[error("the only word taken here is `{word}`")]
     BadState { word: &'static str },
     #[error("a policy has at most 32,768 bytes")]
     PolicyTooLong,

@@ -224,3 +224,12 @@ fn labels_on_one_version_are_two_files() {
     assert!(numbers[0].is_some() && numbers[1].is_some());
     assert_ne!(numbers[0], numbers[1]);
 }
+
+/// bash moves a descriptor before it writes, and so closes it once: where the daemon does not see its callers that looked like
+/// the last close of an empty file, and every write of the shell was refused.
+#[test]
+fn a_first_close_of_an_empty_file_spoils_nothing() {
+    let create = vec![Op::Create(path("p/a/versions/v1"), TRUNCATES), Op::Flush(0)];
+    let rest = vec![Op::Write(0, 0, Data::Bytes(b"a")), Op::Flush(0), Op::Release(0)];
+    holds(&[create, rest]);
+}

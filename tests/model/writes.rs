@@ -174,7 +174,9 @@ impl Model {
         let outcome = self.store(&mut draft);
         match outcome {
             Ok(()) => (draft.dirty, draft.emptied) = (false, false),
-            Err(errnos) => draft.poison = Some(errnos),
+            Err(errnos) if draft.dirty => draft.poison = Some(errnos),
+            // A file that was only cut may still be written.
+            Err(_) => {}
         }
         self.put_draft(at, draft);
         outcome

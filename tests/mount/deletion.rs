@@ -187,6 +187,7 @@ fn a_deleted_secret_refuses_through_what_is_still_open() {
     let writer = std::fs::OpenOptions::new().write(true).open(mount.path("prod/db/password/tags"));
     mount.ok("rm -r prod/db/password");
     assert_eq!(errno(open.read(&mut [0; 10])), libc::EIDRM);
+    assert_eq!(open.metadata().unwrap().len(), 4, "though what it was can still be asked");
     drop(writer);
     mount.ok("mv prod/.deleted/db%2Fpassword prod/db/password");
     assert_eq!(open.read(&mut [0; 10]).unwrap(), 4);

@@ -4,26 +4,22 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use super::answers::Adaptor;
 use super::convert::{
     file_attr, file_type, handle, ino, inode_number, reply_empty, reply_entry, reply_open, reply_xattr,
 };
-use crate::fs::Fault;
-use crate::fs::inode::{Handle, Ino};
-use crate::fs::line::{Door, Line};
-use crate::fs::ops::{At, AttrChange, Close, How, Tree, Who};
-use crate::fs::refusals::Gesture;
+use crate::fs::inode::Handle;
+use crate::fs::ops::{At, AttrChange, How, Tree, Who};
 use crate::fs::tree::shape;
-use crate::id::OpId;
 use crate::value::Value;
 
 /// Longest write in bytes that the kernel sends at once: a value fits twice, and no more plaintext than that can stand in
@@ -31,133 +27,8 @@ use crate::value::Value;
 const WRITE_MAX: u32 = 64 * 1024;
 /// Closes and interrupts count as background requests; the kernel's 12 would make closes wait for each other.
 const BACKGROUND_MAX: u16 = 256;
-/// The bit that marks a request sent again.
-const RESENT: u64 = 1 << 63;
-/// A child that starts a program is on its way to it for a few of these; one that goes on by itself is known as such after
-/// all of them, 200 ms.
-const CLOSE_TRIES: u32 = 100;
-/// How long after a try the next one comes.
-const CLOSE_RETRY: Duration = Duration::from_millis(2);
 /// Longest name in bytes.
 const NAME_MAX: u32 = 255;
-
-/// A mount's requests, and what answers them.
-pub struct Adaptor {
-    pub tree: Arc<Tree>,
-    /// Tells this mount's requests from those of any other.
-    pub connection: [u8; 8],
-    pub notifier: Arc<OnceLock<Notifier>>,
-    pub line: Line,
-    pub forgets: Arc<Line>,
-}
-
-impl Adaptor {
-    fn who(&self, request: &Request) -> Who {
-        let mut op = [0; 16];
-        op[..8].copy_from_slice(&self.connection);
-        op[8..].copy_from_slice(&(request.unique().0 & !RESENT).to_le_bytes());
-        Who { uid: request.uid(), gid: request.gid(), tid: request.pid(), op: OpId(op) }
-    }
-
-    /// Answers a request that only looks.
-    fn look<T>(
-        &self,
-        request: &Request,
-        verb: &'static str,
-        on: INodeNo,
-        ask: impl FnOnce(&Tree, Who) -> Result<T, Fault>,
-    ) -> Result<T, Errno> {
-        let who = self.who(request);
-        ask(&self.tree, who).map_err(|fault| {
-            self.tree.refuse(who, Gesture { verb, on: Ino::parse(on.0), writes: false }, &fault);
-            Errno::from_i32(fault.errno())
-        })
-    }
-
-    /// Hands a request that changes something to the line, which answers it.
-    fn change<T>(
-        &self,
-        request: &Request,
-        verb: &'static str,
-        on: INodeNo,
-        act: impl FnOnce(&Tree, Who) -> Result<T, Fault> + Send + 'static,
-        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
-    ) {
-        let (answer, tree) = (self.answer(request, verb, on), self.tree.clone());
-        self.line.put(move || {
-            let outcome = act(&tree, answer.who);
-            answer.give(outcome, reply);
-        });
-    }
-
-    fn answer(&self, request: &Request, verb: &'static str, on: INodeNo) -> Answer {
-        Answer {
-            tree: self.tree.clone(),
-            who: self.who(request),
-            gesture: Gesture { verb, on: Ino::parse(on.0), writes: true },
-            notifier: self.notifier.clone(),
-            forgets: self.forgets.clone(),
-        }
-    }
-}
-
-/// What belongs to an answer given by the line: the refusal is noted, and the kernel is told what it has to forget.
-struct Answer {
-    tree: Arc<Tree>,
-    who: Who,
-    gesture: Gesture,
-    notifier: Arc<OnceLock<Notifier>>,
-    forgets: Arc<Line>,
-}
-
-impl Answer {
-    fn give<T>(self, outcome: Result<T, Fault>, reply: impl FnOnce(Result<T, Errno>)) {
-        let Self { tree, who, gesture, notifier, forgets } = self;
-        let outcome = outcome.map_err(|fault| {
-            tree.refuse(who, gesture, &fault);
-            Errno::from_i32(fault.errno())
-        });
-        let stale = tree.take_stale();
-        for ino in stale.attrs {
-            tell(&notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
-        }
-        reply(outcome);
-        for (parent, name) in stale.names {
-            let notifier = notifier.clone();
-            forgets.put(move || {
-                tell(&notifier, |notifier| notifier.inval_entry(inode_number(parent), OsStr::from_bytes(&name)))
-            });
-        }
-    }
-}
-
-/// A close that may have to be asked for several times before it is answered.
-struct Closing {
-    answer: Answer,
-    file: FileHandle,
-    reply: ReplyEmpty,
-    tries_left: u32,
-    door: Door,
-}
-
-impl Closing {
-    fn attempt(mut self) {
-        let patient = self.tries_left > 0;
-        let outcome = handle(self.file).and_then(|file| self.answer.tree.flush(self.answer.who, file, patient));
-        if let Ok(Close::Waits) = outcome {
-            self.tries_left -= 1;
-            return self.door.clone().put_after(CLOSE_RETRY, move || self.attempt());
-        }
-        self.answer.give(outcome, |outcome| reply_empty(self.reply, outcome.map(|_| ())));
-    }
-}
-
-/// Says to the kernel what it has to forget. It may have forgotten already.
-fn tell(notifier: &OnceLock<Notifier>, say: impl FnOnce(&Notifier) -> io::Result<()>) {
-    if let Some(Err(error)) = notifier.get().map(say) {
-        log::warn!("the kernel did not take a notification: {error}");
-    }
-}
 
 impl fuser::Filesystem for Adaptor {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -365,12 +236,7 @@ impl fuser::Filesystem for Adaptor {
     }
 
     fn flush(&self, request: &Request, number: INodeNo, file: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        // Without a door the line has ended, and the reply answers with an error as it is dropped.
-        if let Some(door) = self.line.door() {
-            let answer = self.answer(request, "close", number);
-            let closing = Closing { answer, file, reply, tries_left: CLOSE_TRIES, door };
-            self.line.put(move || closing.attempt());
-        }
+        self.close(request, number, file, reply);
     }
 
     fn release(

@@ -7,7 +7,7 @@ use std::thread;
 
 use fuser::{Config, MountOption, SessionACL};
 
-use super::requests::Adaptor;
+use super::answers::Adaptor;
 use crate::fs::line::Line;
 use crate::fs::ops::Tree;
 

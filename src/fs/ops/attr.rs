@@ -92,11 +92,11 @@ impl Tree {
         let secret = record(&placed.secret)?;
         let held = self.opens.held_by(ino, who.tid);
         if let Some(Held::Version(no)) = held
-            && secret.stages.current() != Some(no)
             // A handle whose close has come meanwhile keeps nothing any more.
             && let Some(version) = self.vault.version(&placed.secret, no)
         {
-            let (size, modified) = (u64::from(version.len), version.created);
+            let modified = if secret.stages.current() == Some(no) { secret.rotated } else { version.created };
+            let size = u64::from(version.len);
             return Ok(Attr { size, modified, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? });
         }
         let (size, modified) = match held {

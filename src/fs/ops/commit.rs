@@ -89,7 +89,7 @@ impl Tree {
             }
             Kind::TrashedState => match bytes.trim_ascii() {
                 b"purge" => self.purge(who, ino.node)?,
-                _ => return Err(Refusal::BadState { word: "anything but `purge`" }.into()),
+                _ => return Err(Refusal::BadState { word: "purge" }.into()),
             },
             Kind::KeyState => return Err(Refusal::Unsupported("changing a key's state").into()),
             _ => return Err(Refusal::FixedEntry.into()),

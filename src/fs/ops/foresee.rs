@@ -32,7 +32,7 @@ impl Tree {
                 RecoveryWindow::parse(lines)?;
             }
             Kind::TrashedState if lines.trim_ascii() != b"purge" => {
-                return Err(Refusal::BadState { word: "anything but `purge`" }.into());
+                return Err(Refusal::BadState { word: "purge" }.into());
             }
             _ => {}
         }

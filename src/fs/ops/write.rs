@@ -24,8 +24,8 @@ use crate::vault::Loaded;
 pub enum Close {
     /// Its outcome is known.
     Answered,
-    /// Not yet: it is to be asked for again in a moment.
-    Waits,
+    /// Not yet: it is to be asked for again in a moment. Whether a child that has the file is running.
+    Waits { for_running: bool },
 }
 
 impl Tree {
@@ -93,7 +93,7 @@ impl Tree {
         }
         // Whoever closes without having written waits for nobody: the close of one who has counts.
         let waits = patient && writers.known == 0 && closing.is_some_and(|process| draft.involves(process));
-        Ok(if waits { Close::Waits } else { Close::Answered })
+        Ok(if waits { Close::Waits { for_running: writers.others_run } } else { Close::Answered })
     }
 
     /// fsync(2): what was written so far is stored, and durable.
@@ -205,11 +205,14 @@ impl Tree {
         }
     }
 
-    /// Stores the draft. One that cannot be stored is never tried again.
+    /// Stores the draft. Written bytes that cannot be stored are never tried again.
     fn settle(&self, who: Who, file: &DraftFile, draft: &mut Draft) -> Result<(), Fault> {
         let outcome = self.store(who, draft);
         match &outcome {
             Ok(()) => (draft.dirty, draft.emptied) = (false, false),
+            // A file that was only cut may still be written: where the daemon does not see its callers, this was the close of a
+            // shell that has moved its descriptor.
+            Err(_) if !draft.dirty => {}
             Err(fault) => draft.poison = Some(Poison::Failed(fault.errno())),
         }
         draft.room = None;
