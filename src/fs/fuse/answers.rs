@@ -18,9 +18,9 @@ use crate::id::OpId;
 
 /// The bit that marks a request sent again.
 const RESENT: u64 = 1 << 63;
-/// Looks at a child that has the file and sleeps, before it counts as one that goes on with it: 200 ms. One on its way to
+/// Looks at a child that has the file and sleeps, before it counts as one that goes on with it: a second. One on its way to
 /// another program runs.
-const CLOSE_TRIES: u32 = 100;
+const CLOSE_TRIES: u32 = 500;
 /// How long after a try the next one comes.
 const CLOSE_RETRY: Duration = Duration::from_millis(2);
 /// The longest that a close waits for children that run: no fork takes so long to become another program, however busy the
