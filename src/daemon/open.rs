@@ -2,7 +2,7 @@
 //!
 //! Joins the embedded engine and the vault. Its errors stay what they were, since each has an exit code of its own.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::unlock::Key;
@@ -62,6 +62,26 @@ pub fn slots_of(dir: &Path) -> Result<Vec<SlotInfo>, StoreFailure> {
     Ok(vault::slots(&SqliteStore::open(dir)?)?)
 }
 
+/// Whether the file `path` lies in the directory `store` or below it, or will once its directories are made.
+pub(super) fn lies_in(path: &Path, store: &Path) -> bool {
+    path.parent().is_some_and(|parent| place(parent).starts_with(place(store)))
+}
+
+/// `path` without links, as far as it is there; what is missing will be made as plain directories.
+fn place(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.components().fold(PathBuf::new(), |mut place, component| match component {
+        Component::ParentDir => {
+            place.pop();
+            place
+        }
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::Normal(_) => {
+            place.push(component);
+            place.canonicalize().unwrap_or(place)
+        }
+    })
+}
+
 fn is_empty(store: &SqliteStore) -> Result<bool, StoreFailure> {
     let records = store.scan(Table::Records, None, 1).map_err(|error: StoreError| VaultError::Store(error))?;
     Ok(records.is_empty())
@@ -69,9 +89,37 @@ fn is_empty(store: &SqliteStore) -> Result<bool, StoreFailure> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use zeroize::Zeroizing;
 
     use super::*;
+
+    #[test]
+    fn what_lies_in_a_store_is_seen_through_links_and_before_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("store")).unwrap();
+        std::os::unix::fs::symlink(at("store"), at("link")).unwrap();
+        for (path, expected) in [
+            ("store/file", true),
+            ("store/new/file", true),
+            ("link/file", true),
+            ("link/new/file", true),
+            ("new/../store/file", true),
+            ("new/../link/new/file", true),
+            ("store/new/../../file", false),
+            ("link/../file", false),
+            ("store.file", false),
+            ("new/store/file", false),
+            // The name of the directory itself, and a link to it that stands elsewhere.
+            ("store", false),
+            ("link", false),
+        ] {
+            assert_eq!(lies_in(&at(path), &at("store")), expected, "{path}");
+            assert_eq!(lies_in(&at(path), &at("link")), expected, "{path}, the store named by a link");
+        }
+    }
 
     #[test]
     fn a_making_that_was_cut_short_is_made_up_for() {

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::open::lies_in;
 use crate::crypto::Source;
 
 /// Where a key comes from.
@@ -159,14 +160,7 @@ fn open_regular(path: &Path) -> Result<File, KeyError> {
 
 /// A thief who takes the store's directory must not find the key in it.
 fn refuse_inside(path: &Path, store: &Path) -> Result<(), KeyError> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
-    let (parent, store) = (real(parent), real(store));
-    match (parent, store) {
-        (Ok(parent), Ok(store)) if parent.starts_with(&store) => Err(KeyError::InStore(path.to_owned())),
-        (Ok(_), Ok(_)) => Ok(()),
-        (Err(source), _) | (_, Err(source)) => Err(io_error(path, source)),
-    }
+    if lies_in(path, store) { Err(KeyError::InStore(path.to_owned())) } else { Ok(()) }
 }
 
 fn credential_path(name: &str) -> Result<PathBuf, KeyError> {
