@@ -100,7 +100,7 @@ fn a_store_in_use_is_11() {
     let lock = fs::File::open(room.at("store/store.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     fs::create_dir(room.at("M")).unwrap();
-    for verb in [VERIFY, "rekey list --store store", "mount --store store --key-file key --anchor none M"] {
+    for verb in [VERIFY, "rekey list --store store", "mount --store store --key-file key --anchor none --log log M"] {
         room.kmsfs(verb).refused(11, "in use by another process");
     }
     drop(lock);
@@ -127,8 +127,8 @@ fn init_and_mount_leave_no_half_of_a_pair() {
     let room = Room::new();
     fs::create_dir(room.at("M")).unwrap();
     room.init();
-    room.kmsfs("mount --init --store store --key-file none M").refused(1, "but no key file");
-    room.kmsfs("mount --init --store none --key-file key M").refused(1, "but no store");
+    room.kmsfs("mount --init --store store --key-file none --log log M").refused(1, "but no key file");
+    room.kmsfs("mount --init --store none --key-file key --log log M").refused(1, "but no store");
     assert!(!room.at("none").exists());
     // A store that cannot be made leaves no key behind.
     fs::write(room.at("file"), b"").unwrap();
@@ -161,7 +161,7 @@ fn every_verb_has_a_man_page() {
 
 /// A device as it is on most systems: for everybody. Here it may be root's alone.
 const OPEN_DEVICE: &str = "rm -f device; mknod -m 666 device c 10 229; mount --bind device /dev/fuse";
-const MOUNT: &str = "kmsfs mount --store s --key-file k --anchor none";
+const MOUNT: &str = "kmsfs mount --store s --key-file k --anchor none --log log";
 
 /// A room of the user's with a mount point of `owner`'s.
 fn room_with_point(owner: u32) -> Room {

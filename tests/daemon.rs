@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use room::{KMSFS, Room, copy_dir, is_root};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-const MOUNT: &str = "mount --store store --key-file key --anchor anchor M";
+const MOUNT: &str = "mount --store store --key-file key --anchor anchor --log log M";
 /// Far more than any of these daemons needs to end.
 const END: Duration = Duration::from_secs(20);
 
@@ -65,13 +65,9 @@ fn a_mount_keeps_nothing_of_its_command() {
     assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
     let pid = worker(&room.at("M")).as_raw_nonzero();
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
-    for (fd, expected) in [(0, Path::new("/dev/null")), (1, Path::new("/dev/null")), (2, &*room.at("store/kmsfs.log"))]
-    {
+    for (fd, expected) in [(0, Path::new("/dev/null")), (1, Path::new("/dev/null")), (2, &*room.at("log"))] {
         assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap(), expected);
     }
-    let log = room.at("store/kmsfs.log");
-    assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(fs::read_to_string(log).unwrap().contains("mounted"));
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
@@ -79,11 +75,88 @@ fn a_mount_keeps_nothing_of_its_command() {
 }
 
 #[test]
+fn the_log_is_where_it_is_asked_to_be() {
+    let room = room();
+    room.kmsfs("mount --store store --key-file key --anchor anchor --log new/dir/log M").expect(0);
+    room.kmsfs("umount M").expect(0);
+    let mode = |name: &str| fs::metadata(room.at(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!([mode("new"), mode("new/dir"), mode("new/dir/log")], [0o700, 0o700, 0o600]);
+    let first = fs::read_to_string(room.at("new/dir/log")).unwrap();
+    assert!(first.contains(" mounted ") && first.contains(" unmounted "), "{first}");
+    // It goes on where it was, also by another name of its directory.
+    std::os::unix::fs::symlink(room.at("new/dir"), room.at("link")).unwrap();
+    room.kmsfs("mount --store store --key-file key --anchor anchor --log link/log M").expect(0);
+    room.kmsfs("umount M").expect(0);
+    let both = fs::read_to_string(room.at("new/dir/log")).unwrap();
+    assert!(both.starts_with(&first) && both.len() > first.len(), "{both}");
+}
+
+#[test]
+fn a_log_has_a_place_unless_it_is_given_one() {
+    let room = room();
+    let hide = "mount -t tmpfs none /var/log";
+    let mount = "kmsfs mount --store store --key-file key --anchor none M";
+    let path = Path::new(KMSFS).parent().unwrap().display();
+    let script = format!("PATH={path}:$PATH; {mount}; kmsfs umount M; stat -c %a /var/log/kmsfs.log");
+    assert_eq!(room.apart(hide, 0, &script).expect(0).out, "600\n");
+}
+
+#[test]
+fn a_log_is_refused_where_it_must_not_be() {
+    let room = room();
+    fs::write(room.at("file"), "").unwrap();
+    std::os::unix::fs::symlink(room.at("file"), room.at("link")).unwrap();
+    std::os::unix::fs::symlink(room.at("store"), room.at("alias")).unwrap();
+    let mount = |log: &str| room.kmsfs(&format!("mount --store store --key-file key --anchor none --log {log} M"));
+    for inside in ["store/log", "store/new/log", "alias/log", "alias/new/log", "new/../store/log"] {
+        mount(inside).refused(1, "lies in the store's own directory, whose copies would carry the names in it");
+    }
+    mount("link").refused(1, "the log file");
+    mount("file/log").refused(1, "the log file");
+    mount("M/../store").refused(1, "the log file");
+    room.kmsfs("mount -f --log log --store store M").expect(2);
+    assert_eq!(fs::read(room.at("file")).unwrap(), b"");
+    let names: Vec<_> = fs::read_dir(room.at("store")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name == "log" || name == "new"), "{names:?}");
+    assert!(room.mounts().is_empty());
+}
+
+#[test]
+fn sighup_opens_the_log_anew() {
+    let room = room();
+    room.kmsfs(MOUNT).expect(0);
+    let pid = worker(&room.at("M"));
+    fs::rename(room.at("log"), room.at("log.1")).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    // Nothing tells when the signal is heard but the file.
+    let began = Instant::now();
+    while !fs::read_to_string(room.at("log")).is_ok_and(|log| log.contains("the log goes on here")) {
+        assert!(began.elapsed() < END, "there is no new log");
+        std::thread::yield_now();
+    }
+    assert_eq!(fs::metadata(room.at("log")).unwrap().permissions().mode() & 0o7777, 0o600);
+    // One that cannot be opened leaves the log where it is.
+    fs::rename(room.at("log"), room.at("log.2")).unwrap();
+    std::os::unix::fs::symlink(room.at("other"), room.at("log")).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    let began = Instant::now();
+    while !fs::read_to_string(room.at("log.2")).unwrap().contains("the log stays where it was") {
+        assert!(began.elapsed() < END, "nothing is said of the log");
+        std::thread::yield_now();
+    }
+    room.kmsfs("umount M").expect(0);
+    let log = |name: &str| fs::read_to_string(room.at(name)).unwrap();
+    assert!(log("log.2").contains(" unmounted ") && !log("log.1").contains("goes on"), "{}", log("log.1"));
+    assert!(!room.at("other").exists());
+}
+
+#[test]
 fn one_store_has_one_mount_and_one_point_has_one_store() {
     let room = room();
     fs::create_dir(room.at("other")).unwrap();
     room.kmsfs(MOUNT).expect(0);
-    room.kmsfs("mount --store store --key-file key --anchor anchor other").refused(11, "in use by another process");
+    room.kmsfs("mount --store store --key-file key --anchor anchor --log log other")
+        .refused(11, "in use by another process");
     room.kmsfs(MOUNT).refused(10, "is mounted on");
     room.kmsfs("verify --store store --key-file key").refused(11, "in use");
     room.kmsfs("umount M").expect(0);
@@ -94,13 +167,13 @@ fn the_daemons_own_error_comes_back() {
     let room = room();
     fs::write(room.at("wrong"), [7; 32]).unwrap();
     fs::set_permissions(room.at("wrong"), fs::Permissions::from_mode(0o600)).unwrap();
-    for foreground in ["", "-f "] {
-        let mount = |rest: &str| room.kmsfs(&format!("mount {foreground}--anchor anchor {rest} M"));
+    for place in ["--log log", "-f"] {
+        let mount = |rest: &str| room.kmsfs(&format!("mount {place} --anchor anchor {rest} M"));
         mount("--store store --key-file wrong").refused(20, "does not open any unlock slot");
         mount("--store store --key-file none").refused(1, "none does not exist");
         mount("--store none --key-file key").refused(1, "there is no store in");
     }
-    let inside = "mount --store store --key-file key --anchor store/anchor M";
+    let inside = "mount --store store --key-file key --anchor store/anchor --log log M";
     room.kmsfs(inside).refused(1, "lies in the store's own directory");
     assert!(room.mounts().is_empty());
 }
@@ -109,19 +182,19 @@ fn the_daemons_own_error_comes_back() {
 fn a_fresh_machine_takes_one_command() {
     assert!(is_root(), "this test mounts: it must be run by root");
     let room = Room::new();
-    let said = room.kmsfs("mount --init --store a/store --key-file b/key --anchor c/anchor d/M").expect(0);
+    let said = room.kmsfs("mount --init --store a/store --key-file b/key --anchor c/anchor --log d/log e/M").expect(0);
     assert!(said.out.contains("made the store") && said.out.contains("made the key file"), "{said:?}");
-    room.kmsfs("umount d/M").expect(0);
-    let said = room.kmsfs("mount --init --store a/store --key-file b/key --anchor c/anchor d/M").expect(0);
+    room.kmsfs("umount e/M").expect(0);
+    let said = room.kmsfs("mount --init --store a/store --key-file b/key --anchor c/anchor --log d/log e/M").expect(0);
     assert_eq!(said.out, "", "nothing is made twice");
-    room.kmsfs("umount d/M").expect(0);
+    room.kmsfs("umount e/M").expect(0);
 }
 
 #[test]
 fn a_passphrase_reaches_the_daemon_unseen() {
     let room = room();
     room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\n").expect(0);
-    let mount = "mount --store store --anchor anchor --passphrase-file";
+    let mount = "mount --store store --anchor anchor --log log --passphrase-file";
     room.kmsfs_fed(&format!("{mount} - M"), "correct horse\n").expect(0);
     let pid = worker(&room.at("M")).as_raw_nonzero();
     for file in ["cmdline", "environ"] {
@@ -169,14 +242,14 @@ fn a_daemon_that_nobody_waits_for_takes_its_mount_down() {
     let room = room();
     let mut daemon = Command::new(KMSFS);
     daemon.arg("serve").arg("--store").arg(room.at("store")).arg("--key-file").arg(room.at("key"));
-    daemon.args(["--anchor", "none"]).arg(room.at("M")).stdout(Stdio::piped());
+    daemon.args(["--anchor", "none", "--log"]).arg(room.at("log")).arg(room.at("M")).stdout(Stdio::piped());
     let mut child = daemon.spawn().unwrap();
     // As when the command that started it was killed.
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(room.mounts().is_empty());
     room.kmsfs("verify --store store --key-file key").expect(0);
-    let log = fs::read_to_string(room.at("store/kmsfs.log")).unwrap();
+    let log = fs::read_to_string(room.at("log")).unwrap();
     assert!(log.contains("nobody waits for the mount"), "{log}");
 }
 
@@ -236,14 +309,14 @@ fn a_rolled_back_store_is_23() {
     copy_dir(&room.at("old"), &room.at("store"));
     room.kmsfs(MOUNT).refused(23, "was rolled back, from change 3 to change 2");
     // It went on elsewhere, as far as the right one has.
-    room.kmsfs("mount --store store --key-file key --anchor none M").expect(0);
+    room.kmsfs("mount --store store --key-file key --anchor none --log log M").expect(0);
     fs::create_dir(room.at("M/three")).unwrap();
     room.kmsfs("umount M").expect(0);
     room.kmsfs(MOUNT).refused(23, "went its own way");
     // Somebody takes the responsibility, once.
     room.kmsfs(&format!("{MOUNT} --accept-rollback")).expect(0);
     room.kmsfs("umount M").expect(0);
-    let log = fs::read_to_string(room.at("store/kmsfs.log")).unwrap();
+    let log = fs::read_to_string(room.at("log")).unwrap();
     assert!(log.contains("taken as it is, as --accept-rollback asks"), "{log}");
     room.kmsfs(MOUNT).expect(0);
     room.kmsfs("umount M").expect(0);
@@ -281,9 +354,11 @@ fn an_ordinary_user_mounts() {
         kmsfs umount M
         test ! -e M/.kmsfs
         kmsfs verify
-        ls .local/share/kmsfs/store.db .config/kmsfs/master.key .local/state/kmsfs/anchor/*",
+        ls .local/share/kmsfs/store.db .config/kmsfs/master.key .local/state/kmsfs/anchor/*
+        stat -c \"%a %n\" .local/state/kmsfs/kmsfs.log",
     );
     let said = said.expect(0);
+    assert!(said.out.contains("600 .local/state/kmsfs/kmsfs.log"), "{said:?}");
     assert!(said.out.contains("worker_pid") && said.out.contains("sound      true"), "{said:?}");
     assert_eq!(said.err, "");
 }
@@ -342,7 +417,7 @@ fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
         command.args(["-c", TERMINAL]).args(args).current_dir(room.at("")).env("XDG_CONFIG_HOME", room.at(""));
         command.output().unwrap()
     };
-    let mount = ["--store", "store", "--anchor", "anchor", "--passphrase-file", "-", "M"];
+    let mount = ["--store", "store", "--anchor", "anchor", "--log", "log", "--passphrase-file", "-", "M"];
     let asked = on_terminal(&[&["Passphrase: ", "correct horse", KMSFS, "mount"], &mount[..]].concat());
     let shown = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.success() && shown.starts_with("Passphrase: |") && !shown.contains("horse"), "{asked:?}");

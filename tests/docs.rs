@@ -71,7 +71,7 @@ fn the_first_screen_works() {
     assert!(ci.lines().last().unwrap().starts_with(&tests[0]), "CI ends with the same command");
     let args = mount[0].strip_prefix("cargo run --release -- ").expect("the command builds and mounts");
     let room = Room::new();
-    room.kmsfs(&format!("{args} --store store --key-file key --anchor anchor")).expect(0);
+    room.kmsfs(&format!("{args} --store store --key-file key --anchor anchor --log log")).expect(0);
     // What `current` and `.deleted` hold after each line.
     let steps = [("one", ""), ("one", ""), ("two", ""), ("one", ""), ("", "db%2Fpassword\n"), ("one", "")];
     for (line, (current, deleted)) in lines.iter().zip(steps) {

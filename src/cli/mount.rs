@@ -11,14 +11,14 @@ use super::keys::{Asking, KeyArgs, StoreArgs};
 use super::options::MountOptions;
 use super::report::{CliError, tell};
 use super::{init, places};
-use crate::daemon::{self, AnchorPlace, KeySource, Order, Reporter, StartError, Verdict};
+use crate::daemon::{self, AnchorPlace, KeySource, LogPlace, Order, Reporter, StartError, Verdict};
 use crate::fs::Options;
 
 /// Mount a store
 ///
-/// Returns when the mount answers, within 30 seconds, or tells why it does not. The daemon logs to kmsfs.log in the store's
-/// directory. An anchor file outside of it remembers how far the store had come, so that an older copy put in its place is
-/// refused.
+/// Returns when the mount answers, within 30 seconds, or tells why it does not. Two files outside of the store's directory
+/// belong to the mount: the daemon's log, which names secrets, and an anchor that remembers how far the store had come, so
+/// that an older copy put in its place is refused.
 ///
 /// Options of -o: ro, rw; trim-newline (a value loses the one newline that `echo` adds); allow_other, noallow_other (whether
 /// other users reach the mount at all, where modes and owners decide further: root's mounts let them, others do not). Words
@@ -49,6 +49,10 @@ pub struct MountArgs {
     /// Take a store that was rolled back as it is, and anchor it anew
     #[arg(long)]
     accept_rollback: bool,
+    /// Where the daemon logs, outside of the store's directory; SIGHUP opens the file anew [default: /var/log/kmsfs.log for
+    /// root, $XDG_STATE_HOME/kmsfs/kmsfs.log else]
+    #[arg(long, value_name = "FILE", conflicts_with = "foreground")]
+    log: Option<PathBuf>,
     /// An empty directory
     #[arg(value_name = "M")]
     point: PathBuf,
@@ -81,7 +85,7 @@ pub fn run(args: &MountArgs) -> Result<Exit, CliError> {
         KeySource::KeyFile(_) | KeySource::PassphraseFile(_) | KeySource::Credential(_) => None,
     };
     let started = daemon::start(&to_args(&order), input, &order.point);
-    started.map_err(|error: StartError| CliError::Start { error, log: order.store.join(places::LOG) })?;
+    started.map_err(|error: StartError| CliError::Start { error, log: order.log.clone() })?;
     Ok(Exit::Done)
 }
 
@@ -114,6 +118,10 @@ fn order(args: &MountArgs, key: KeySource) -> Result<Order, CliError> {
         Some(path) => AnchorPlace::File(places::absolute(path)?),
         None => AnchorPlace::In(places::anchors()?),
     };
+    let log = match args.foreground {
+        true => LogPlace::Stderr,
+        false => LogPlace::File(args.log.as_deref().map_or_else(places::log, places::absolute)?),
+    };
     Ok(Order {
         store: args.store.dir()?,
         key,
@@ -123,6 +131,7 @@ fn order(args: &MountArgs, key: KeySource) -> Result<Order, CliError> {
         allow_other: options.allow_other.unwrap_or_else(places::is_root),
         anchor,
         accept_rollback: args.accept_rollback,
+        log,
     })
 }
 
@@ -144,6 +153,10 @@ fn to_args(order: &Order) -> Vec<OsString> {
         AnchorPlace::File(path) => args.extend(["--anchor".into(), path.into()]),
         AnchorPlace::Nowhere => args.extend(["--anchor".into(), NO_ANCHOR.into()]),
         AnchorPlace::In(_) => {}
+    }
+    match &order.log {
+        LogPlace::File(path) => args.extend(["--log".into(), path.into()]),
+        LogPlace::Stderr => {}
     }
     if order.accept_rollback {
         args.push("--accept-rollback".into());
@@ -172,11 +185,6 @@ fn background(args: &MountArgs, reporter: &mut Option<Reporter>) -> Result<(), C
         (Some(_) | None, _) => args.key.source(Asking::Once)?,
     };
     let order = order(args, key)?;
-    // Where there is no store there is no place for its log, and that there is none is told over the pipe.
-    if daemon::is_store(&order.store)? {
-        let log = order.store.join(places::LOG);
-        daemon::log_to(&log).map_err(|source| CliError::Path { path: log, source })?;
-    }
     let ready = || reporter.take().map_or(Ok(()), |reporter| reporter.report(&Verdict::Ready));
     Ok(daemon::run(&order, ready)?)
 }

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::report::CliError;
 
-/// The daemon's log, in the store's directory.
-pub const LOG: &str = "kmsfs.log";
-
 /// The store's directory.
 pub fn store() -> Result<PathBuf, CliError> {
     if is_root() { Ok("/var/lib/kmsfs".into()) } else { user("XDG_DATA_HOME", ".local/share", "kmsfs") }
@@ -22,6 +19,11 @@ pub fn key_file() -> Result<PathBuf, CliError> {
 /// The directory of anchors, a file for each store.
 pub fn anchors() -> Result<PathBuf, CliError> {
     if is_root() { Ok("/var/lib/kmsfs-anchor".into()) } else { user("XDG_STATE_HOME", ".local/state", "kmsfs/anchor") }
+}
+
+/// The daemon's log.
+pub fn log() -> Result<PathBuf, CliError> {
+    if is_root() { Ok("/var/log/kmsfs.log".into()) } else { user("XDG_STATE_HOME", ".local/state", "kmsfs/kmsfs.log") }
 }
 
 /// `path` from the root, without `.` and without a slash at the end, which would follow a link. Nothing is looked at.

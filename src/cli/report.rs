@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::exit::Exit;
 use crate::daemon::{
-    AnchorError, Failure, KeyError, MountError, PointError, ProbeError, StartError, StoreFailure, UnmountError,
+    AnchorError, Failure, KeyError, LogError, LogPlace, MountError, PointError, ProbeError, StartError, StoreFailure,
+    UnmountError,
 };
 use crate::store::{OpenError, StoreError};
 use crate::vault::{UnlockError, VaultError};
@@ -19,7 +20,7 @@ pub enum CliError {
     #[error(transparent)]
     Mount(#[from] MountError),
     #[error("{error}")]
-    Start { error: StartError, log: PathBuf },
+    Start { error: StartError, log: LogPlace },
     #[error(transparent)]
     Store(#[from] StoreFailure),
     #[error(transparent)]
@@ -80,7 +81,7 @@ impl CliError {
                 Exit::StoreDamaged,
                 "keep the store's files as they are, and restore from a backup what is named above",
             ),
-            CliError::NoHome(_) => with(Exit::Refused, "say where with --store and --key-file"),
+            CliError::NoHome(_) => with(Exit::Refused, "say where with --store, --key-file, --anchor and --log"),
             CliError::PassphrasesDiffer
             | CliError::Prompt(_)
             | CliError::Path { .. }
@@ -113,13 +114,14 @@ fn mount(error: &MountError) -> Verdict {
         MountError::Key(error) => key(error),
         MountError::Store(error) => store(error),
         MountError::Anchor(error) => anchor(error),
+        MountError::Log(error) => log(error),
         MountError::Attach { .. } => plain(Exit::MountPoint),
         MountError::Signals(_) | MountError::Abandoned(_) | MountError::Serve(_) => plain(Exit::Refused),
     }
 }
 
-fn start(error: &StartError, log: &std::path::Path) -> Verdict {
-    let look = || Some(format!("the daemon's last words are in {}", log.display()));
+fn start(error: &StartError, log: &LogPlace) -> Verdict {
+    let look = || Some(format!("the daemon's last words are in {log}"));
     match error {
         StartError::Failed(failure) => (Exit::from_code(failure.code), failure.hint.clone()),
         StartError::Spawn(_) => plain(Exit::Refused),
@@ -265,6 +267,13 @@ fn anchor(error: &AnchorError) -> Verdict {
     }
 }
 
+fn log(error: &LogError) -> Verdict {
+    match error {
+        LogError::InStore(_) => with(Exit::Refused, "say with --log where else it goes"),
+        LogError::Io { .. } => with(Exit::Refused, "say with --log where it can be kept: a file, not a link to one"),
+    }
+}
+
 fn unmount(error: &UnmountError) -> Verdict {
     match error {
         UnmountError::NotMounted(_) => with(Exit::MountPoint, "`kmsfs status` lists the mounts"),
@@ -277,9 +286,10 @@ fn unmount(error: &UnmountError) -> Verdict {
         ),
         UnmountError::NotPermitted(_) => with(Exit::Refused, "root can, and who mounted it"),
         UnmountError::NoFusermount => point(&PointError::NoFusermount),
-        UnmountError::StillRunning { .. } => {
-            with(Exit::Refused, "its log, kmsfs.log in the store's directory, may tell what it waits for")
-        }
+        UnmountError::StillRunning { .. } => with(
+            Exit::Refused,
+            "its log may tell what it waits for: by default /var/log/kmsfs.log, or $XDG_STATE_HOME/kmsfs/kmsfs.log",
+        ),
         UnmountError::Helper { .. } | UnmountError::Io { .. } => plain(Exit::Refused),
     }
 }

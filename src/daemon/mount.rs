@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 
 use super::anchor::{self, AnchorError, AnchorPlace};
 use super::harden::{Hardening, harden};
+use super::logfile::{LogError, LogPlace};
 use super::open::{StoreFailure, unlock_store};
 use super::point::{PointError, check_point};
 use super::unlock::{KeyError, KeySource, read_key};
@@ -32,6 +33,7 @@ pub struct Order {
     pub anchor: AnchorPlace,
     /// Take a store that was rolled back as it is.
     pub accept_rollback: bool,
+    pub log: LogPlace,
 }
 
 /// Why there is no mount, or no longer one.
@@ -45,6 +47,8 @@ pub enum MountError {
     Store(#[from] StoreFailure),
     #[error(transparent)]
     Anchor(#[from] AnchorError),
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("cannot mount on {point}: {source}")]
     Attach { point: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -59,11 +63,12 @@ pub enum MountError {
 /// Carries out `order` until the mount is gone. `ready` is called once the kernel has the mount.
 pub fn run(order: &Order, ready: impl FnOnce() -> io::Result<()>) -> Result<(), MountError> {
     let hardening = harden();
+    check_point(&order.point, &order.store, order.allow_other)?;
+    order.log.take(&order.store)?;
     // Whoever unmounts knows the process by it, whatever the file of the program is called.
     if let Err(error) = rustix::thread::set_name(unmount::COMM) {
         log::warn!("the process keeps its name, and `kmsfs umount` may not wait for its end: {error}");
     }
-    check_point(&order.point, &order.store, order.allow_other)?;
     let key = read_key(&order.key, &order.store)?;
     let vault = unlock_store(&order.store, &key)?;
     drop(key);
@@ -72,7 +77,7 @@ pub fn run(order: &Order, ready: impl FnOnce() -> io::Result<()>) -> Result<(), 
     note(&hardening);
     let mount =
         Mount { point: order.point.clone(), allow_other: order.allow_other, read_only: order.options.read_only };
-    let served = serve(vault.clone(), order.options, &mount, ready);
+    let served = serve(vault.clone(), order.options, &mount, &order.log, ready);
     if let Err(error) = vault.rest() {
         log::error!("the store was not left at rest, its next start will take longer: {error}");
     }
@@ -92,11 +97,12 @@ fn note(hardening: &Hardening) {
     }
 }
 
-/// Serves `vault` on `mount` until it is unmounted, or SIGTERM or SIGINT asks for that.
+/// Serves `vault` on `mount` until it is unmounted, or SIGTERM or SIGINT asks for that. SIGHUP opens `log` anew.
 pub fn serve(
     vault: Arc<Vault>,
     options: Options,
     mount: &Mount,
+    log: &LogPlace,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), MountError> {
     // Before the mount is there, so that no signal can end the process and leave a dead mount.
@@ -109,11 +115,14 @@ pub fn serve(
         return Err(MountError::Abandoned(error));
     }
     let handle = signals.handle();
-    let point = mount.point.clone();
+    let (point, log) = (mount.point.clone(), log.clone());
     let listen = move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => log::info!("SIGHUP: an upgrade in place is not there yet"),
+                SIGHUP => match log.reopen() {
+                    Ok(()) => log::info!("signal {SIGHUP}: the log goes on here"),
+                    Err(error) => log::error!("signal {SIGHUP}: the log stays where it was: {error}"),
+                },
                 signal => {
                     log::info!("signal {signal}: unmounting {}", point.display());
                     detach(&point);

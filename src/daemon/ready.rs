@@ -9,7 +9,6 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -164,13 +163,6 @@ impl Reporter {
         line.push(b'\n');
         self.0.write_all(&line)
     }
-}
-
-/// Sends what this process says on stderr, and so its log, to the file `path`.
-pub fn log_to(path: &Path) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NOCTTY;
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path)?;
-    Ok(rustix::stdio::dup2_stderr(log)?)
 }
 
 fn null() -> io::Result<File> {

@@ -70,6 +70,11 @@ impl Mount {
         self.dir.path().join("key")
     }
 
+    /// The daemon's log.
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.path().join("kmsfs.log")
+    }
+
     /// Starts the daemon; the command returns when the mount answers.
     pub fn start(&mut self) {
         let output = Command::new(KMSFS)
@@ -77,6 +82,8 @@ impl Mount {
             .arg(self.store())
             .arg("--key-file")
             .arg(self.key())
+            .arg("--log")
+            .arg(self.log_file())
             .args(&self.options)
             .arg(self.root())
             .stdin(Stdio::null())
@@ -179,7 +186,7 @@ impl Mount {
 
     /// What the daemon has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.store().join("kmsfs.log")).expect("a log")
+        std::fs::read_to_string(self.log_file()).expect("a log")
     }
 
     /// What the store's walk finds; the mount is not up.
