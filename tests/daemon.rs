@@ -83,6 +83,7 @@ fn the_log_is_where_it_is_asked_to_be() {
     assert_eq!([mode("new"), mode("new/dir"), mode("new/dir/log")], [0o700, 0o700, 0o600]);
     let first = fs::read_to_string(room.at("new/dir/log")).unwrap();
     assert!(first.contains(" mounted ") && first.contains(" unmounted "), "{first}");
+    assert!(!first.contains("Failed to umount"), "fuser warns of nothing: {first}");
     // It goes on where it was, also by another name of its directory.
     std::os::unix::fs::symlink(room.at("new/dir"), room.at("link")).unwrap();
     room.kmsfs("mount --store store --key-file key --anchor anchor --log link/log M").expect(0);

@@ -50,8 +50,9 @@ enum Verb {
 /// The variable with the log's filter: `warn`, `debug`, `kmsfs::daemon=trace`.
 const LOG_FILTER: &str = "KMSFS_LOG";
 
-/// What a daemon logs unless told otherwise: its own doings, and the troubles of what it stands on.
-const DAEMON_LOG: &str = "warn,kmsfs=info";
+/// What a daemon logs unless told otherwise: its own doings, and the troubles of what it stands on. At each unmount from
+/// outside fuser warns that the mount is gone.
+const DAEMON_LOG: &str = "warn,kmsfs=info,fuser=error";
 
 /// The whole command line, as help, completions and man pages see it.
 fn command() -> clap::Command {
