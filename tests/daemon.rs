@@ -152,6 +152,18 @@ fn sighup_opens_the_log_anew() {
 }
 
 #[test]
+fn a_store_that_others_may_use_is_told() {
+    let room = room();
+    let words = format!("others may use the store's directory {}: its mode is 0750", room.at("store").display());
+    for (mode, told) in [(0o700, false), (0o750, true)] {
+        fs::set_permissions(room.at("store"), fs::Permissions::from_mode(mode)).unwrap();
+        room.kmsfs(MOUNT).expect(0);
+        room.kmsfs("umount M").expect(0);
+        assert_eq!(fs::read_to_string(room.at("log")).unwrap().contains(&words), told, "{mode:04o}");
+    }
+}
+
+#[test]
 fn one_store_has_one_mount_and_one_point_has_one_store() {
     let room = room();
     fs::create_dir(room.at("other")).unwrap();

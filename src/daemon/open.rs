@@ -2,6 +2,8 @@
 //!
 //! Joins the embedded engine and the vault. Its errors stay what they were, since each has an exit code of its own.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +22,9 @@ pub enum StoreFailure {
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
+
+/// The bits that group and others have.
+const OTHERS: u32 = 0o077;
 
 /// Whether there are a store's files in `dir`, whatever is in them.
 pub fn is_store(dir: &Path) -> Result<bool, StoreFailure> {
@@ -54,6 +59,9 @@ pub fn make_store(dir: &Path, key: &Key) -> Result<(), StoreFailure> {
 /// Opens the store in `dir` for this process alone, and unlocks it.
 pub fn unlock_store(dir: &Path, key: &Key) -> Result<Arc<Vault>, StoreFailure> {
     let store = Arc::new(SqliteStore::open(dir)?);
+    if let Some(mode) = wide_mode(dir) {
+        log::warn!("others may use the store's directory {}: its mode is {mode:04o}", dir.display());
+    }
     Ok(Arc::new(vault::unlock(store, &key.source())?))
 }
 
@@ -82,6 +90,12 @@ fn place(path: &Path) -> PathBuf {
     })
 }
 
+/// The mode of `dir` where group or others have a part in it.
+fn wide_mode(dir: &Path) -> Option<u32> {
+    let mode = fs::metadata(dir).ok()?.permissions().mode() & 0o7777;
+    (mode & OTHERS != 0).then_some(mode)
+}
+
 fn is_empty(store: &SqliteStore) -> Result<bool, StoreFailure> {
     let records = store.scan(Table::Records, None, 1).map_err(|error: StoreError| VaultError::Store(error))?;
     Ok(records.is_empty())
@@ -89,8 +103,6 @@ fn is_empty(store: &SqliteStore) -> Result<bool, StoreFailure> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use zeroize::Zeroizing;
 
     use super::*;
@@ -118,6 +130,15 @@ mod tests {
         ] {
             assert_eq!(lies_in(&at(path), &at("store")), expected, "{path}");
             assert_eq!(lies_in(&at(path), &at("link")), expected, "{path}, the store named by a link");
+        }
+    }
+
+    #[test]
+    fn a_wide_mode_is_what_others_have_a_part_in() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, expected) in [(0o700, None), (0o500, None), (0o701, Some(0o701)), (0o750, Some(0o750))] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(wide_mode(dir.path()), expected, "{mode:04o}");
         }
     }
 
