@@ -80,10 +80,11 @@ impl Opens {
         Some(open)
     }
 
-    /// What thread `tid` has in mind when it asks about `ino`.
-    pub fn held_by(&self, ino: Ino, tid: u32) -> Option<Held> {
+    /// What thread `tid` has in mind when it asks about `ino`. `None` also where whatever is open pins the version `seen` by
+    /// those who have nothing open: then nobody needs to know who asks.
+    pub fn held_by(&self, ino: Ino, tid: u32, seen: Option<VersionNo>) -> Option<Held> {
         let opens = self.of(ino);
-        if opens.is_empty() {
+        if opens.iter().all(|open| matches!(open.held, Held::Version(no) if Some(no) == seen)) {
             return None;
         }
         if let Some(own) = opens.iter().rev().find(|open| open.tid == tid) {

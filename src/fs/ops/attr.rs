@@ -90,7 +90,8 @@ impl Tree {
     fn current_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
         let placed = self.placed(ino.node)?;
         let secret = record(&placed.secret)?;
-        let held = self.opens.held_by(ino, who.tid);
+        let seen = if secret.is_live() { secret.stages.current() } else { None };
+        let held = self.opens.held_by(ino, who.tid, seen);
         if let Some(Held::Version(no)) = held
             // A handle whose close has come meanwhile keeps nothing any more.
             && let Some(version) = self.vault.version(&placed.secret, no)
@@ -113,7 +114,7 @@ impl Tree {
         let placed = self.placed(ino.node)?;
         let secret = record(&placed.secret)?;
         let version = self.vault.version(&placed.secret, ino.version_no());
-        let own = if version.is_none() { self.opens.held_by(ino, who.tid) } else { None };
+        let own = if version.is_none() { self.opens.held_by(ino, who.tid, None) } else { None };
         let (size, created) = match (version, own) {
             (Some(version), _) => (u64::from(version.len), version.created),
             (None, Some(Held::Draft(draft))) => (draft.shown(), secret.updated),
@@ -163,7 +164,7 @@ impl Tree {
         if attr.shape != Shape::File {
             return Ok(attr);
         }
-        let size = match self.opens.held_by(ino, who.tid) {
+        let size = match self.opens.held_by(ino, who.tid, None) {
             Some(Held::Draft(draft)) => draft.shown(),
             Some(Held::Text(text)) => text.len() as u64,
             Some(Held::Version(_) | Held::Scratch) | None => self.text(who, ino)?.len() as u64,
