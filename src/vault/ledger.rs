@@ -167,6 +167,7 @@ impl Vault {
         ledger.revision = revision;
         *self.counts.lock() = Counts::of(ledger);
         self.show(batch.shown, revision);
+        self.read_lately.forget(&batch.ops);
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 //! readers take no lock but the cache's. It knows neither the kernel nor an engine's files, and decides nothing itself: what
 //! may happen stands in `secret`.
 //!
-//! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values`, `promise` (the
-//! verbs), `boot` and `slots` (making and unlocking a store), `anchor`, `verify`.
+//! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values`, `rows`, `promise`
+//! (the verbs), `boot` and `slots` (making and unlocking a store), `anchor`, `verify`.
 //!
 //! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
 //! refused verb was about to change stays as it was.
@@ -18,6 +18,7 @@ mod ledger;
 mod load;
 mod node;
 mod promise;
+mod rows;
 mod secrets;
 mod slots;
 mod tree;
@@ -48,6 +49,7 @@ use crate::time::Timestamp;
 use keyring::Keyring;
 use ledger::Ledger;
 use promise::Promises;
+use rows::ReadLately;
 use values::Pins;
 
 /// Where the time comes from; tests bring their own.
@@ -84,6 +86,7 @@ pub struct Vault {
     cache: Mutex<LruCache<NodeId, Arc<Loaded>>>,
     /// Rises with each commit shown; a reader that began before it may not fill the cache.
     epoch: AtomicU64,
+    read_lately: ReadLately,
     pins: Pins,
     promises: Promises,
     /// As of the last commit; apart from the ledger, so that who asks never waits for a disk.
@@ -100,6 +103,7 @@ impl Vault {
             ledger: Mutex::new(ledger),
             cache: Mutex::new(LruCache::new(CACHED_NODES)),
             epoch: AtomicU64::new(0),
+            read_lately: ReadLately::default(),
             pins: Pins::default(),
             promises: Promises::default(),
             counts: Mutex::new(counts),

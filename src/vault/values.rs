@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
 use super::ledger::Batch;
+use super::rows::Rows;
 use super::{Loaded, Vault, VaultError};
 use crate::crypto::{Dek, KeyRef, ValueContext, key_ref};
 use crate::id::{NodeId, VersionNo};
@@ -19,8 +21,7 @@ use crate::value::Value;
 
 /// A version that has rolled away while it was pinned.
 struct Kept {
-    value: Sealed,
-    wrap: Sealed,
+    rows: Rows,
     version: Version,
 }
 
@@ -69,14 +70,14 @@ impl Vault {
             return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
         }
         let row = RowId { node: secret.id(), no: no.0 };
-        if node.secret.version_no(no).is_some() {
-            // The version may roll away between the record and its rows: then a pin holds them, or the version is gone.
-            if let (Some(value), Some(wrap)) = (self.store.value(row)?, self.store.wrap(row)?) {
-                return self.unlock_value(secret, no, &wrap, &value);
-            }
+        // The version may roll away between the record and its rows: then a pin holds them, or the version is gone.
+        if node.secret.version_no(no).is_some()
+            && let Some(rows) = self.rows(row)?
+        {
+            return self.unlock_value(secret, no, &rows);
         }
         match self.kept(secret.id(), no) {
-            Some(kept) => self.unlock_value(secret, no, &kept.wrap, &kept.value),
+            Some(kept) => self.unlock_value(secret, no, &kept.rows),
             None if self.existing(secret.id())?.as_secret().is_some_and(|now| now.secret.version_no(no).is_some()) => {
                 Err(VaultError::Lost { what: "a value", node: secret.id() })
             }
@@ -114,7 +115,7 @@ impl Vault {
         let row = RowId { node: secret.id(), no: version.no.0 };
         let value = self.store.value(row)?.ok_or(VaultError::Lost { what: "a value", node: secret.id() })?;
         let wrap = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: secret.id() })?;
-        let kept = Some(Arc::new(Kept { value, wrap, version: version.clone() }));
+        let kept = Some(Arc::new(Kept { rows: Rows { value, wrap }, version: version.clone() }));
         let mut pins = self.pins.0.lock();
         let pin = pins.entry((secret.id(), version.no)).or_default();
         (pin.kept, pin.dropping) = (kept, true);
@@ -145,11 +146,23 @@ impl Vault {
         }
     }
 
-    fn unlock_value(&self, secret: &Loaded, no: VersionNo, wrap: &Sealed, value: &Sealed) -> Result<Value, VaultError> {
-        let by = key_ref(wrap)?;
+    /// The rows of a stored version: those read lately, else the store's.
+    fn rows(&self, id: RowId) -> Result<Option<Arc<Rows>>, VaultError> {
+        if let Some(rows) = self.read_lately.get(id) {
+            return Ok(Some(rows));
+        }
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let (Some(value), Some(wrap)) = (self.store.value(id)?, self.store.wrap(id)?) else { return Ok(None) };
+        let rows = Arc::new(Rows { value, wrap });
+        self.read_lately.put(id, &rows, || self.epoch.load(Ordering::SeqCst) == epoch);
+        Ok(Some(rows))
+    }
+
+    fn unlock_value(&self, secret: &Loaded, no: VersionNo, rows: &Rows) -> Result<Value, VaultError> {
+        let by = key_ref(&rows.wrap)?;
         let key = self.node(by.key)?.ok_or(VaultError::Lost { what: "a key", node: by.key })?;
         key.as_key().ok_or(VaultError::Unreadable { node: by.key })?.state.usable()?;
-        self.open_value(secret, no, wrap, value)
+        self.open_value(secret, no, &rows.wrap, &rows.value)
     }
 
     /// Opens a value without asking whether its key may be used: for verification.
