@@ -32,7 +32,8 @@ fn main() {
     let mut files = Vec::<PathBuf>::new();
     let mut args = std::env::args_os().skip(1);
     while let Some(arg) = args.next() {
-        let mut number = || args.next().and_then(|text| text.to_str()?.parse::<usize>().ok()).expect("a number follows");
+        let mut number =
+            || args.next().and_then(|text| text.to_str()?.parse::<usize>().ok()).expect("a number follows");
         match arg.to_str() {
             Some("--cpu") => cpu = Some(number()),
             Some("--rounds") => rounds = number(),

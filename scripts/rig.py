@@ -27,9 +27,9 @@ def build():
     subprocess.run(["cargo", "build", "--release", "--locked", "-q"], cwd=ROOT, check=True)
     words = ["cargo", "bench", "--locked", "-q", "--no-run", "--bench", "open_read_close", "--message-format", "json"]
     lines = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    made = [line["executable"] for line in map(json.loads, lines) if line.get("executable")]
+    named = [line for line in map(json.loads, lines) if line.get("target", {}).get("name") == "open_read_close"]
     target = json.loads(run("cargo", "metadata", "--no-deps", "--format-version", "1", cwd=ROOT))["target_directory"]
-    return pathlib.Path(target, "release", "kmsfs"), pathlib.Path(made[-1])
+    return pathlib.Path(target, "release", "kmsfs"), pathlib.Path(named[-1]["executable"])
 
 
 class Rig:
@@ -68,6 +68,7 @@ class Kmsfs:
 
     def __init__(self, program, place):
         self.program, self.store, self.key, self.point = program, place / "store", place / "key", place / "mount"
+        self.pid = None
         self.point.mkdir()
 
     def start(self):
@@ -80,7 +81,9 @@ class Kmsfs:
         return took
 
     def stop(self):
-        subprocess.run([str(self.program), "umount", str(self.point)], timeout=PATIENCE)
+        if self.pid:
+            self.pid = None
+            subprocess.run([str(self.program), "umount", str(self.point)], timeout=PATIENCE)
 
     def rss(self):
         """Resident memory in MiB."""
