@@ -18,6 +18,8 @@ pub enum Fault {
     BadHandle,
     #[error("this file system has no such feature")]
     NoSuchFeature,
+    #[error("the name stands for something else by now")]
+    Stale,
     #[error("there is no such attribute")]
     NoAttribute,
     #[error("the buffer is too small")]
@@ -45,6 +47,7 @@ impl Fault {
             Fault::IsDirectory => libc::EISDIR,
             Fault::NotDirectory => libc::ENOTDIR,
             Fault::BadHandle => libc::EBADF,
+            Fault::Stale => libc::ESTALE,
             Fault::NoSuchFeature => libc::EOPNOTSUPP,
             Fault::NoAttribute => libc::ENODATA,
             Fault::ShortBuffer => libc::ERANGE,
@@ -107,12 +110,14 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | ReservedTag { .. }
         | KeyChosen
         | FixedEntry
+        | TrashStays
         | FollowsDirectory
         | CannotRename
         | WrongRestoreName { .. }
         | NotAnEntry(_) => libc::EPERM,
         PolicyNotEnforced | Unsupported(_) => libc::EOPNOTSUPP,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
-        NotEmpty => libc::ENOTEMPTY,
+        NotYourScratch => libc::EACCES,
+        NotEmpty | InstanceStays => libc::ENOTEMPTY,
     }
 }

@@ -28,6 +28,7 @@ kinds! {
     Current = 1,
     /// A name in the tree; the node is a directory's, of all other kinds of a secret it is the secret's.
     Directory = 2,
+    /// The ordinal counts the secret's lives, see [`Ino::lived`].
     Versions = 3,
     /// The ordinal is the version's number.
     Version = 4,
@@ -84,6 +85,21 @@ impl Ino {
 
     pub fn new(node: NodeId, kind: Kind) -> Self {
         Self { node, kind, ordinal: 0 }
+    }
+
+    /// A directory that is removed and comes again, a secret's own or one in the trash: the ordinal is how often the secret was
+    /// deleted and restored. The kernel counts a removed directory's inode dead, or finds it at its former place; under
+    /// another number it is another one, and whoever holds the former goes on with that.
+    pub fn lived(secret: NodeId, kind: Kind, generation: u32) -> Self {
+        Self { node: secret, kind, ordinal: generation & ORDINAL_MASK as u32 }
+    }
+
+    /// The same whatever life of its secret it is of.
+    pub fn of_any_life(self) -> Self {
+        match self.kind {
+            Kind::Versions | Kind::Stages => Self { ordinal: 0, ..self },
+            _ => self,
+        }
     }
 
     pub fn version(secret: NodeId, no: VersionNo) -> Self {

@@ -12,7 +12,7 @@ struct Job {
     work: Box<dyn FnOnce() + Send>,
 }
 
-/// How often the idle line looks after what has outlived its time.
+/// How often the line looks after what has outlived its time.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// The line and its thread.
@@ -26,7 +26,7 @@ pub struct Line {
 pub struct Door(Sender<Job>);
 
 impl Line {
-    /// Starts the thread; `idle` is called when there was nothing to do for a while.
+    /// Starts the thread; `idle` is called every now and then, however busy the line is.
     pub fn start(name: &str, idle: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (sender, jobs) = channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&jobs, idle))?;
@@ -69,7 +69,12 @@ impl Drop for Line {
 fn work(jobs: &Receiver<Job>, idle: impl Fn()) {
     // Jobs whose time has not come; a handful at most.
     let mut waiting: Vec<Job> = Vec::new();
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= IDLE {
+            idle();
+            looked = Instant::now();
+        }
         while let Some(due) = waiting.iter().position(|job| job.due <= Instant::now()) {
             (waiting.swap_remove(due).work)();
         }
@@ -77,7 +82,6 @@ fn work(jobs: &Receiver<Job>, idle: impl Fn()) {
         match jobs.recv_timeout(next.unwrap_or(IDLE)) {
             Ok(job) if job.due <= Instant::now() => (job.work)(),
             Ok(job) => waiting.push(job),
-            Err(RecvTimeoutError::Timeout) if next.is_none() => idle(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -8,6 +8,8 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -21,6 +23,8 @@ pub struct Process {
 
 /// Descendants looked at when asking who still holds a file: more than any pipeline, few enough for a close to wait for.
 const DESCENDANTS_MAX: usize = 512;
+/// Descriptors looked at for one close: each costs a few microseconds, in which no other change is made.
+const DESCRIPTORS_MAX: usize = 2_048;
 /// The flag of a task that has begun to exit, in /proc/<pid>/stat.
 const PF_EXITING: u64 = 0x4;
 /// The bits of an exit code that name a signal.
@@ -52,15 +56,35 @@ impl Process {
         status.is_some_and(|status| field(&status, "State:").is_some_and(|state| state.starts_with(['R', 'D'])))
     }
 
-    /// How many of its descriptors can write to the file whose inode number is `ino`; `None` where they cannot be seen.
-    fn writers_of(self, ino: u64) -> Option<usize> {
+    /// How many of its descriptors can write to `file`; `None` where they cannot be seen. `budget` is what may be looked at.
+    fn writers_of(self, file: &OpenFile<'_>, budget: &mut usize) -> Option<usize> {
         let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.tgid)).ok()?;
-        let writes = |info: &String| {
-            let same = field(info, "ino:").and_then(|text| text.parse().ok()) == Some(ino);
-            let flags = field(info, "flags:").and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(0);
-            same && flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
-        };
-        Some(descriptors.flatten().filter_map(|entry| read(entry.path().to_str()?)).filter(writes).count())
+        let mut count = 0;
+        for entry in descriptors.flatten() {
+            if *budget == 0 {
+                // Whoever has so many open may have this one too.
+                return Some(count + 1);
+            }
+            *budget -= 1;
+            let Some(info) = entry.path().to_str().and_then(read) else { continue };
+            let same = field(&info, "ino:").and_then(|text| text.parse().ok()) == Some(file.ino);
+            let flags = field(&info, "flags:").and_then(|text| i32::from_str_radix(text, 8).ok()).unwrap_or(0);
+            if same && flags & libc::O_ACCMODE != libc::O_RDONLY && self.is_on(file.device, field(&info, "mnt_id:")) {
+                count += 1;
+            }
+        }
+        Some(count)
+    }
+
+    /// Whether its mount numbered `mount` is one of `device`. Inode numbers of two mounts are alike. A mount that is not to be
+    /// seen (one that was detached) counts as ours.
+    fn is_on(self, device: Option<&str>, mount: Option<&str>) -> bool {
+        let (Some(device), Some(mount)) = (device, mount) else { return true };
+        let Ok(mounts) = fs::read_to_string(format!("/proc/{}/mountinfo", self.tgid)) else { return true };
+        let mut fields = mounts.lines().map(|line| line.split(' '));
+        let found =
+            fields.find_map(|mut fields| (fields.next() == Some(mount)).then(|| fields.nth(1).map(str::to_owned)));
+        found.flatten().is_none_or(|found| found == device)
     }
 
     fn children(self) -> Vec<u32> {
@@ -69,6 +93,24 @@ impl Process {
         let lists: Vec<String> = threads.flatten().filter_map(of_thread).collect();
         lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|child| child.parse().ok()).collect()
     }
+}
+
+/// The file that is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenFile<'a> {
+    pub ino: u64,
+    /// The `major:minor` of its mount, where it is known.
+    pub device: Option<&'a str>,
+}
+
+/// The `major:minor` of what is mounted on `point`, from the kernel's table: the mount itself is not touched.
+pub fn device_of(point: &Path) -> Option<String> {
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let point = point.as_os_str().as_bytes();
+    let lines = mounts.split(|byte| *byte == b'\n').rev();
+    let mut fields = lines.map(|line| line.split(|byte| *byte == b' ').collect::<Vec<_>>());
+    let ours = fields.find(|fields| fields.get(4).is_some_and(|path| unescaped(path) == point))?;
+    String::from_utf8(ours.get(2)?.to_vec()).ok()
 }
 
 /// Descriptors through which a file can still be written.
@@ -85,19 +127,19 @@ pub struct Writers {
 }
 
 /// The descriptors of `known` processes (who has opened or written the file), of `closing` and of their descendants that can
-/// write to the file with inode number `ino`. A process that cannot be looked into (another user's, for a daemon that is not
+/// write to `file`. A process that cannot be looked into (another user's, for a daemon that is not
 /// root) counts as one, unless it is `closing`: that one has just let go of a descriptor, and is the likeliest to have had no
 /// other.
-pub fn writers_among(known: &[Process], closing: Option<Process>, ino: u64) -> Writers {
+pub fn writers_among(known: &[Process], closing: Option<Process>, file: &OpenFile<'_>) -> Writers {
     let mut seen: Vec<Process> = Vec::new();
     let mut next: Vec<Process> = known.iter().copied().chain(closing).collect();
-    let mut writers = Writers::default();
+    let (mut writers, mut budget) = (Writers::default(), DESCRIPTORS_MAX);
     while let Some(process) = next.pop() {
         if seen.contains(&process) || !process.is_there() || seen.len() >= DESCENDANTS_MAX {
             continue;
         }
         seen.push(process);
-        let own = process.writers_of(ino).unwrap_or(usize::from(Some(process) != closing));
+        let own = process.writers_of(file, &mut budget).unwrap_or(usize::from(Some(process) != closing));
         if known.contains(&process) {
             writers.known += own;
         } else if own > 0 {
@@ -124,6 +166,26 @@ fn read(path: &str) -> Option<String> {
     let mut buffer = [0; FILE_MAX];
     let len = File::open(path).ok()?.read(&mut buffer).ok()?;
     Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
+}
+
+/// A path of the kernel's table, where a blank is `\\040`.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
 }
 
 /// What stands behind `name` at the beginning of a line.
@@ -186,7 +248,8 @@ mod tests {
         let ino = file.as_file().metadata().unwrap().ino();
         let me = Process::of_thread(std::process::id()).unwrap();
         let counted = |known: &[Process], closing| {
-            let Writers { known, others, .. } = writers_among(known, closing, ino);
+            let file = OpenFile { ino, device: None };
+            let Writers { known, others, .. } = writers_among(known, closing, &file);
             (known, others)
         };
         assert_eq!(counted(&[me, me], Some(me)), (1, 0));

@@ -47,12 +47,14 @@ impl Refusals {
     pub fn note(&self, who: Who, gesture: Gesture, fault: &Fault) {
         let request = request_id(who);
         let (verb, action) = (gesture.verb, gesture.action());
+        // Names come from users: in the log they are one line, and nothing of them reaches a terminal as a command.
+        let said = fault.to_string().escape_debug().to_string();
         if fault.is_failure() {
-            log::error!("request={request} uid={} {action} {verb}: {fault}", who.uid);
-        } else if fault.refusal().is_some() {
-            log::info!("request={request} uid={} {action} {verb} refused: {fault}", who.uid);
+            log::error!("request={request} uid={} {action} {verb}: {said}", who.uid);
+        } else if fault.refusal().is_some() || matches!(fault, Fault::PageCache) {
+            log::info!("request={request} uid={} {action} {verb} refused: {said}", who.uid);
         } else {
-            log::debug!("request={request} uid={} {action} {verb}: {fault}", who.uid);
+            log::debug!("request={request} uid={} {action} {verb}: {said}", who.uid);
             return;
         }
         self.0.lock().put(who.uid, body(&request, fault));

@@ -67,20 +67,31 @@ impl Scratches {
         check_name(name)?;
         self.next = (self.next + 1) % SLOTS;
         let slot = self.next;
-        let file =
-            Scratch { parent, name: name.to_vec(), content, uid, gid, mode: 0o600, made: now, touched: Instant::now() };
+        let file = Scratch {
+            parent: parent.of_any_life(),
+            name: name.to_vec(),
+            content,
+            uid,
+            gid,
+            mode: 0o600,
+            made: now,
+            touched: Instant::now(),
+        };
         self.files.insert(slot, file);
         Ok(slot)
     }
 
     /// The one named `name` in `parent`.
     pub fn named(&self, parent: Ino, name: &[u8]) -> Option<u32> {
-        self.files.iter().find(|(_, file)| file.parent == parent && file.name == name).map(|(slot, _)| *slot)
+        self.files
+            .iter()
+            .find(|(_, file)| file.parent == parent.of_any_life() && file.name == name)
+            .map(|(slot, _)| *slot)
     }
 
     /// The names in `parent`.
     pub fn list(&self, parent: Ino) -> Vec<(u32, Vec<u8>)> {
-        let inside = self.files.iter().filter(|(_, file)| file.parent == parent);
+        let inside = self.files.iter().filter(|(_, file)| file.parent == parent.of_any_life());
         inside.map(|(slot, file)| (*slot, file.name.clone())).collect()
     }
 
@@ -168,7 +179,7 @@ impl Scratches {
             self.files.remove(&replaced);
         }
         if let Some(file) = self.get_mut(slot) {
-            file.parent = parent;
+            file.parent = parent.of_any_life();
             file.name = name.to_vec();
         }
         Ok(())
@@ -176,7 +187,7 @@ impl Scratches {
 
     /// Forgets those in a directory that is gone.
     pub fn remove_in(&mut self, parent: Ino) {
-        self.files.retain(|_, file| file.parent != parent);
+        self.files.retain(|_, file| file.parent != parent.of_any_life());
     }
 
     /// Wipes what nobody has touched for ten minutes.
@@ -192,10 +203,7 @@ fn check_name(name: &[u8]) -> Result<(), Refusal> {
     }
     let bad = name.iter().any(u8::is_ascii_control) || std::str::from_utf8(name).is_err();
     if bad || matches!(name, b"" | b"." | b"..") {
-        return Err(Refusal::BadName {
-            what: "a name with control characters or bytes that are no text",
-            max: NAME_MAX,
-        });
+        return Err(Refusal::BadName { what: "control characters or bytes that are no text", max: NAME_MAX });
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub enum PutOutcome {
 
 /// PutSecretValue; CreateSecret where the record is a draft.
 pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutcome, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     check_value(request.bytes)?;
     let id = match request.id {
         Some(id) => id,
@@ -59,7 +59,10 @@ pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutco
         return Err(Refusal::OutOfNumbers);
     }
     let len = u32::try_from(request.bytes.len()).map_err(|_| Refusal::ValueTooLong)?;
-    let version = Version { no, id, created: now, kind: DataType::of(request.bytes), len };
+    // A clock that was set back does not make a new version older than those there are: the oldest roll away first.
+    let newest = secret.versions.iter().map(|version| version.created).max();
+    let created = newest.map_or(now, |newest| now.max(Timestamp(newest.0.saturating_add(1))));
+    let version = Version { no, id, created, kind: DataType::of(request.bytes), len };
     let mut after = secret.clone();
     after.updated = now;
     after.next_no = after.next_no.max(no.0 + 1);
@@ -88,7 +91,7 @@ pub fn move_stage(
     from: Option<&VersionId>,
     now: Timestamp,
 ) -> Result<Change, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     let to = secret.version(to).ok_or(Refusal::NoSuchVersion)?.no;
     if let Some(from) = from {
         let holder = secret.stages.get(label).and_then(|no| secret.version_no(no));
@@ -106,7 +109,7 @@ pub fn move_stage(
 
 /// UpdateSecretVersionStage with RemoveFromVersion alone: for custom labels.
 pub fn remove_stage(secret: &Secret, label: &StageLabel, now: Timestamp) -> Result<Change, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     let mut after = secret.clone();
     after.stages.remove(label)?;
     after.updated = now;
@@ -122,7 +125,7 @@ pub fn rename_stage(secret: &Secret, from: &StageLabel, to: &StageLabel, now: Ti
 
 /// TagResource and UntagResource: exactly these tags.
 pub fn set_tags(secret: &Secret, tags: Tags, now: Timestamp) -> Result<Change, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     let mut after = secret.clone();
     if after.tags != tags {
         after.tags = tags;
@@ -133,7 +136,7 @@ pub fn set_tags(secret: &Secret, tags: Tags, now: Timestamp) -> Result<Change, R
 
 /// UpdateSecret. One newline at the end is the file's, not the description's.
 pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<Change, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if bytes.len() > DESCRIPTION_MAX {
         return Err(Refusal::DescriptionTooLong);
@@ -152,7 +155,7 @@ pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<
 
 /// Chooses the key, which only a draft can.
 pub fn set_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     let mut after = secret.clone();
     if after.key != key {
         if !secret.is_draft() {
@@ -166,7 +169,7 @@ pub fn set_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, R
 
 /// DeleteSecret with a recovery window.
 pub fn delete(secret: &Secret, window: RecoveryWindow, now: Timestamp) -> Result<Change, Refusal> {
-    not_scheduled(secret)?;
+    secret.not_scheduled()?;
     if secret.is_draft() {
         return Err(Refusal::NotFound);
     }
@@ -186,13 +189,6 @@ pub fn restore(secret: &Secret, now: Timestamp) -> Result<Change, Refusal> {
     after.updated = now;
     after.generation = after.generation.wrapping_add(1);
     Ok(Change::of(after))
-}
-
-fn not_scheduled(secret: &Secret) -> Result<(), Refusal> {
-    match &secret.deletion {
-        Some(deletion) => Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }),
-        None => Ok(()),
-    }
 }
 
 fn check_value(bytes: &[u8]) -> Result<(), Refusal> {

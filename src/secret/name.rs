@@ -18,18 +18,18 @@ const MANAGED: &str = "acs/";
 pub(super) fn grammar(bytes: &[u8], max: usize) -> Result<&str, Refusal> {
     let bad = |what| Err(Refusal::BadName { what, max });
     if bytes.is_empty() {
-        return bad("an empty name");
+        return bad("no character");
     }
     if bytes[0] == b'.' {
-        return bad("a name with a leading dot");
+        return bad("a leading dot");
     }
     if !bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_+=.@-".contains(byte)) {
-        return bad("a name with another character");
+        return bad("another character");
     }
     if bytes.len() > max {
         return Err(Refusal::NameTooLong);
     }
-    std::str::from_utf8(bytes).or(bad("a name that is no text"))
+    std::str::from_utf8(bytes).or(bad("bytes that are no text"))
 }
 
 macro_rules! name {
@@ -151,7 +151,7 @@ impl SecretName {
 
     /// The name that [`SecretName::escaped`] wrote.
     pub fn from_escaped(bytes: &[u8]) -> Result<Self, Refusal> {
-        let bad = Refusal::BadName { what: "a name that is no text", max: NAME_MAX };
+        let bad = Refusal::BadName { what: "bytes that are no text", max: NAME_MAX };
         Self::parse(&std::str::from_utf8(bytes).map_err(|_| bad)?.replace("%2F", "/"))
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deletion, SecretName, Stages, Tags, Version, VersionId};
+use super::{Deletion, Refusal, SecretName, Stages, Tags, Version, VersionId};
 use crate::id::{NodeId, VersionNo};
 use crate::time::Timestamp;
 
@@ -61,6 +61,14 @@ impl Secret {
     /// Whether it can be read: it has a version and is not scheduled for deletion.
     pub fn is_live(&self) -> bool {
         !self.is_draft() && self.deletion.is_none()
+    }
+
+    /// Refuses a secret that is in its deletion window.
+    pub fn not_scheduled(&self) -> Result<(), Refusal> {
+        match &self.deletion {
+            Some(deletion) => Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }),
+            None => Ok(()),
+        }
     }
 
     /// The version at ACSCurrent.

@@ -8,10 +8,12 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
-        "a name is 1 to {max} of the characters A-Z a-z 0-9 _ + = . @ -, and does not begin with a dot: {what} is not"
+        "the name has {what}; a name is 1 to {max} of the characters A-Z a-z 0-9 _ + = . @ - and does not begin with a dot"
     )]
     BadName { what: &'static str, max: usize },
-    #[error("a secret's name has at most 192 bytes, its directories and slashes included")]
+    #[error(
+        "the name is too long: a secret's has at most 192 bytes with its directories and slashes, an instance's, a version's and a label's 64"
+    )]
     NameTooLong,
     #[error("`{0}` is the name of an entry of every secret")]
     ReservedName(String),
@@ -89,6 +91,10 @@ pub enum Refusal {
     NotEmpty,
     #[error("this entry belongs to what holds it and cannot be removed, renamed or replaced")]
     FixedEntry,
+    #[error("an instance cannot be removed")]
+    InstanceStays,
+    #[error("nothing is removed from the trash by hand: it waits for its restore or its purge")]
+    TrashStays,
     #[error("owner and bits of this entry are those of its directory")]
     FollowsDirectory,
     #[error("a secret's directory cannot be renamed")]
@@ -97,6 +103,8 @@ pub enum Refusal {
     NotAnEntry(String),
     #[error("{0} is not supported")]
     Unsupported(&'static str),
+    #[error("a file in memory becomes a value or a text only by who owns it")]
+    NotYourScratch,
     #[error("scratch files have at most 256 KiB each, and 64 of them per user")]
     ScratchLimit,
 }
@@ -129,12 +137,15 @@ impl Refusal {
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
             NotScheduled | NotEmpty => "Rejected.ResourceInUse",
             OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | ScratchLimit => "Rejected.LimitExceeded",
-            BuiltInLabel | FixedEntry | FollowsDirectory | CannotRename => "Rejected.UnsupportedOperation",
+            BuiltInLabel | FixedEntry | InstanceStays | TrashStays | FollowsDirectory | CannotRename => {
+                "Rejected.UnsupportedOperation"
+            }
             LabelElsewhere => "Rejected.InvalidRequest",
             BadTagLine { .. } | ReservedTag { .. } => "InvalidParameter.TagKey",
             DuplicateTag { .. } => "Duplicate.TagKey",
             PolicyNotEnforced | Unsupported(_) => "UnsupportedOperation",
             KeyChosen => "Rejected.StateModifiedFailed",
+            NotYourScratch => "Forbidden.NoPermission",
             KeyDisabled => "Rejected.Disabled",
             KeyPendingDeletion => "Rejected.PendingDeletion",
         }
@@ -145,7 +156,7 @@ impl Refusal {
         let code = self.code();
         match code {
             "Forbidden.ResourceNotFound" | "Forbidden.KeyNotFound" => 404,
-            "Forbidden.DKMSInstanceNotFound" => 403,
+            "Forbidden.DKMSInstanceNotFound" | "Forbidden.NoPermission" => 403,
             "Rejected.ResourceExist"
             | "Rejected.ResourceInDeleteWindow"
             | "Rejected.ResourceInUse"
@@ -164,11 +175,15 @@ impl Refusal {
             InDeleteWindow { .. } => Some("`mv` it out of .deleted/ to restore it"),
             WrongRestoreName { .. } => Some("mv -T .deleted/NAME to the path it was deleted from"),
             VersionExists { .. } => Some("write the new value to another name under versions/, or to current"),
+            CannotRename => Some("make another secret, write the value there, and `rm -r` this one"),
+            NoSuchKey { .. } => Some("`ls` the instance's .keys/ for those there are"),
             NotAnEntry(_) => Some("`mkdir` the secret, then write its `current`"),
             PolicyNotEnforced => Some("use the owner, group and mode of the secret's directory"),
             KeyChosen => Some("make another secret, and choose its key while it has no version"),
             NotEmpty => Some("`rm -r` schedules a secret's deletion"),
-            FixedEntry => Some("`rm -r` the secret's directory to delete the secret"),
+            FixedEntry => Some("it comes and goes with the secret, instance or mount it belongs to"),
+            InstanceStays => Some("`rm -r` deletes its secrets"),
+            TrashStays => Some("`mv` it to where it was to restore it, or `echo purge` into its state"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
             TooManyLabels | TooManyTags => Some("remove one first"),
@@ -177,7 +192,6 @@ impl Refusal {
             | ReservedName(_)
             | ManagedName
             | NoSuchInstance
-            | NoSuchKey { .. }
             | NotFound
             | NoSuchVersion
             | NoSuchLabel
@@ -201,8 +215,8 @@ impl Refusal {
             | BadDescription
             | KeyDisabled
             | KeyPendingDeletion
-            | CannotRename
             | Unsupported(_)
+            | NotYourScratch
             | ScratchLimit => None,
         }
     }

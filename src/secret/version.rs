@@ -9,6 +9,9 @@ use crate::time::Timestamp;
 
 /// Longest value in bytes.
 pub const VALUE_MAX: usize = 30_720;
+/// Ids `v<n>` count up to here: what a user names past it is a name like any other, so that none can use up the numbers. JSON
+/// keeps whole numbers up to 2^53.
+const AUTOMATIC_MAX: u64 = 1 << 53;
 /// Most versions a secret keeps; above that the oldest without a label goes.
 pub const VERSIONS_MAX: usize = 10;
 
@@ -28,7 +31,8 @@ impl VersionId {
     pub fn automatic_number(&self) -> Option<u64> {
         let digits = self.0.strip_prefix('v')?;
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-        if plain { digits.parse().ok() } else { None }
+        let number = if plain { digits.parse().ok() } else { None };
+        number.filter(|n| *n < AUTOMATIC_MAX)
     }
 }
 
@@ -92,6 +96,8 @@ mod tests {
             ("v1a", None),
             ("V1", None),
             ("v18446744073709551616", None),
+            ("v9007199254740992", None),
+            ("v9007199254740991", Some(9_007_199_254_740_991)),
         ] {
             assert_eq!(VersionId::parse(id.as_bytes()).unwrap().automatic_number(), n, "{id}");
         }

@@ -89,11 +89,23 @@ impl Vault {
     /// The secret of `directory`: the one below it, else the scheduled one of its name.
     pub fn secret_of(&self, directory: &Loaded) -> Result<Arc<Loaded>, VaultError> {
         let instance = directory.instance_id();
-        if let Some(secret) = self.named(instance, directory.id(), Domain::Secret, "")? {
-            return Ok(secret);
-        }
         let name = &directory.as_directory().ok_or(VaultError::Unreadable { node: directory.id() })?.name;
-        self.trashed(instance, name)?.ok_or(VaultError::Lost { what: "the secret", node: directory.id() })
+        loop {
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            if let Some(secret) = self.named(instance, directory.id(), Domain::Secret, "")? {
+                return Ok(secret);
+            }
+            if let Some(secret) = self.trashed(instance, name)? {
+                return Ok(secret);
+            }
+            // It may have gone from one to the other between the two looks, or with its directory.
+            if self.store.get(directory.id())?.is_none() {
+                return Err(Refusal::NotFound.into());
+            }
+            if self.epoch.load(Ordering::SeqCst) == epoch {
+                return Err(VaultError::Lost { what: "the secret", node: directory.id() });
+            }
+        }
     }
 
     /// The directory that `secret` is the secret of, wherever the secret itself stands.
@@ -116,12 +128,22 @@ impl Vault {
             Some(access) => access,
             None => {
                 let directory = secret.place().parent;
-                let loaded =
-                    self.node(directory)?.ok_or(VaultError::Lost { what: "the directory", node: directory })?;
+                // A secret that has just left its directory is in the trash by now, and has its access there.
+                let Some(loaded) = self.node(directory)? else { return self.placed_anew(id, directory) };
                 loaded.access().ok_or(VaultError::Unreadable { node: directory })?
             }
         };
         Ok(Some(Placed { secret, access }))
+    }
+
+    /// The secret numbered `id`, whose directory `gone` is no longer there.
+    fn placed_anew(&self, id: NodeId, gone: NodeId) -> Result<Option<Placed>, VaultError> {
+        let Some(record) = self.store.get(id)? else { return Ok(None) };
+        let secret = Arc::new(self.unseal(record)?);
+        match secret.as_secret().and_then(|secret| secret.access) {
+            Some(access) => Ok(Some(Placed { secret, access })),
+            None => Err(VaultError::Lost { what: "the directory", node: gone }),
+        }
     }
 
     /// Directories (or instances, keys, scheduled secrets) of the list `parent`, after `after`.

@@ -66,9 +66,7 @@ impl Vault {
     /// The plaintext of version `no`: decrypted anew at each call, wiped when dropped.
     pub fn value(&self, secret: &Loaded, no: VersionNo) -> Result<Value, VaultError> {
         let node = secret.as_secret().ok_or(VaultError::Unreadable { node: secret.id() })?;
-        if let Some(deletion) = &node.secret.deletion {
-            return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
-        }
+        node.secret.not_scheduled()?;
         let row = RowId { node: secret.id(), no: no.0 };
         // The version may roll away between the record and its rows: then a pin holds them, or the version is gone.
         if node.secret.version_no(no).is_some()

@@ -12,12 +12,12 @@ use crate::reference::{Bytes, Model};
 /// What the kernel has been told and may still believe.
 #[derive(Default)]
 pub struct Kernel {
-    /// Names with a time-out above zero: (directory, name) to inode number and generation.
-    names: HashMap<(u64, Vec<u8>), (u64, u64)>,
+    /// Names with a time-out above zero: (directory, name) to inode number.
+    names: HashMap<(u64, Vec<u8>), u64>,
     /// Attributes with one.
     attrs: HashMap<u64, kmsfs::fs::Attr>,
     /// Directories that were removed: the kernel counts these dead for ever.
-    dead: HashSet<(u64, u64)>,
+    dead: HashSet<u64>,
     /// Every version number ever seen, its id and bytes.
     versions: HashMap<u64, (Vec<u8>, Bytes)>,
 }
@@ -27,7 +27,7 @@ impl Kernel {
     pub fn told(&mut self, parent: Ino, name: &[u8], entry: &Entry) {
         let number = entry.attr.ino.number();
         if !entry.entry_ttl.is_zero() {
-            self.names.insert((parent.number(), name.to_vec()), (number, entry.generation));
+            self.names.insert((parent.number(), name.to_vec()), number);
         }
         if !entry.attr_ttl.is_zero() {
             self.attrs.insert(number, entry.attr);
@@ -50,7 +50,7 @@ impl Kernel {
     /// `ino` was removed by rmdir(2).
     pub fn removed(&mut self, entry: &Entry) {
         let number = entry.attr.ino.number();
-        self.dead.insert((number, entry.generation));
+        self.dead.insert(number);
         self.names.retain(|(parent, _), _| *parent != number);
         self.attrs.remove(&number);
     }
@@ -166,9 +166,10 @@ impl<'a> Walk<'a> {
     /// Whether what the kernel may keep of a name is what the tree says now.
     fn believed(&self, parent: Ino, name: &[u8], now: Option<&Entry>) -> Found<()> {
         let key = (parent.number(), name.to_vec());
-        let number = now.map(|entry| (entry.attr.ino.number(), entry.generation));
-        // Another generation of the same number costs the kernel no more than another look.
-        if let Some(kept) = self.kernel.names.get(&key).filter(|kept| Some(kept.0) != number.map(|number| number.0)) {
+        let number = now.map(|entry| entry.attr.ino.number());
+        // A directory of an earlier life of its secret serves as well.
+        let plain = |number: u64| Ino::parse(number).map(Ino::of_any_life);
+        if let Some(kept) = self.kernel.names.get(&key).filter(|kept| plain(**kept) != number.and_then(plain)) {
             return Err(format!("the kernel goes on believing in {kept:?}, it is {number:?}"));
         }
         let Some(now) = now else { return Ok(()) };

@@ -40,6 +40,13 @@ impl Model {
     }
 
     fn take(&mut self, draft: &mut Draft, offset: u64, data: &[u8]) -> Outcome<()> {
+        if let Target::Current(serial) | Target::Version(serial, _) | Target::Text(serial, _) = &draft.target {
+            match self.secret(*serial) {
+                Some((_, scheduled, ..)) if scheduled => return Err(&[EIDRM]),
+                Some(_) => {}
+                None => return Err(&[ENOENT]),
+            }
+        }
         if draft.base == Base::Present {
             draft.bytes = self.present_of(draft)?;
             draft.base = Base::Whole;

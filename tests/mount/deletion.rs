@@ -193,6 +193,41 @@ fn a_deleted_secret_refuses_through_what_is_still_open() {
     assert_eq!(open.read(&mut [0; 10]).unwrap(), 4);
 }
 
+/// bash's own printf hears only of its write.
+#[test]
+fn a_write_to_a_deleted_secret_is_told_at_the_write() {
+    let mount = secret();
+    for file in ["current", "tags", "description", "versions/v9"] {
+        let script = format!(
+            "cd prod/db; exec 4> password/{file}; rm -r password; printf x >&4; rc=$?; exec 4>&-; \
+             mv -T ../.deleted/db%2Fpassword password; exit $rc"
+        );
+        assert!(mount.fails(&script).contains("Identifier removed"), "{file}");
+        assert_eq!(mount.read("prod/db/password/current"), "two\n");
+    }
+}
+
+/// The kernel knows a directory by its inode number: one that comes again must not be taken for the one that went.
+#[test]
+fn what_is_held_of_one_life_does_not_disturb_the_next() {
+    let mount = secret();
+    mount.ok(
+        "cd prod; trash=.deleted/db%2Fpassword; s=db/password; exec 5< $s/versions 6< $s/stages; \
+         for n in 1 2 3; do rm -r $s; exec 3< $trash/info; mv -T $trash $s; rm -r $s; exec 3<&-; mv -T $trash $s; done; \
+         (cd $s/versions; ls -l . > /dev/null; cd ..; rm current; mv -T ../../$trash .; ls versions > /dev/null); \
+         cat $s/current > /dev/null; ls -l $s $s/versions $s/stages > /dev/null",
+    );
+    let held = mount.bash(
+        "cd prod/db; exec 5< password/versions; rm -r password; mv -T ../.deleted/db%2Fpassword password; \
+         python3 -c 'import os; print(os.fstat(5).st_size, os.listdir(5))'",
+    );
+    let said = String::from_utf8_lossy(&held.stderr).into_owned();
+    assert!(
+        held.status.success() || said.contains("FileNotFoundError"),
+        "a directory that went, never an I/O error: {said}"
+    );
+}
+
 #[test]
 fn a_parent_goes_and_its_children_stay() {
     let mount = secret();

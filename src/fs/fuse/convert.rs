@@ -10,6 +10,8 @@ use crate::fs::inode::{Handle, Ino};
 use crate::fs::ops::{Attr, Entry};
 use crate::fs::tree::Shape;
 
+/// Inode numbers are never given twice, so none needs a generation to be told by.
+pub const GENERATION: Generation = Generation(0);
 /// Bytes of the blocks that stat(2) counts.
 const STAT_BLOCK: u64 = 512;
 
@@ -57,8 +59,7 @@ pub fn file_attr(attr: &Attr) -> FileAttr {
 pub fn reply_entry(reply: ReplyEntry, outcome: Result<Entry, Errno>) {
     match outcome {
         Ok(entry) => {
-            let generation = Generation(entry.generation);
-            reply.entry_with_ttls(&entry.attr_ttl, &entry.entry_ttl, &file_attr(&entry.attr), generation);
+            reply.entry_with_ttls(&entry.attr_ttl, &entry.entry_ttl, &file_attr(&entry.attr), GENERATION);
         }
         Err(errno) => reply.error(errno),
     }

@@ -7,19 +7,21 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 
 use super::answers::Adaptor;
 use super::convert::{
-    file_attr, file_type, handle, ino, inode_number, reply_empty, reply_entry, reply_open, reply_xattr,
+    GENERATION, file_attr, file_type, handle, ino, inode_number, reply_empty, reply_entry, reply_open, reply_xattr,
 };
+use crate::fs::Fault;
 use crate::fs::inode::Handle;
 use crate::fs::ops::{At, AttrChange, How, Tree, Who};
 use crate::fs::tree::shape;
+use crate::secret::Refusal;
 use crate::value::Value;
 
 /// Longest write in bytes that the kernel sends at once: a value fits twice, and no more plaintext than that can stand in
@@ -29,6 +31,11 @@ const WRITE_MAX: u32 = 64 * 1024;
 const BACKGROUND_MAX: u16 = 256;
 /// Longest name in bytes.
 const NAME_MAX: u32 = 255;
+
+/// Pipes, devices and second names are nothing that a secret has.
+fn no_entry(name: &OsStr) -> Fault {
+    Refusal::NotAnEntry(name.to_string_lossy().into_owned()).into()
+}
 
 impl fuser::Filesystem for Adaptor {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -105,8 +112,8 @@ impl fuser::Filesystem for Adaptor {
         }
     }
 
-    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn mknod(&self, request: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        reply_entry(reply, self.look(request, "mknod", parent, |_, _| Err(no_entry(name))));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
@@ -155,8 +162,8 @@ impl fuser::Filesystem for Adaptor {
         self.change(request, "rename", parent, act, move |outcome| reply_empty(reply, outcome));
     }
 
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn link(&self, request: &Request, _: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        reply_entry(reply, self.look(request, "link", parent, |_, _| Err(no_entry(name))));
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -179,9 +186,8 @@ impl fuser::Filesystem for Adaptor {
         self.change(request, "create", parent, act, move |outcome| match outcome {
             Ok((entry, handle)) => {
                 // What is being made may come to nothing: the kernel shall not believe in it for longer than this.
-                let (ttl, generation) = (Duration::ZERO, Generation(entry.generation));
-                let file = FileHandle(handle.number());
-                reply.created(&ttl, &file_attr(&entry.attr), generation, file, FopenFlags::FOPEN_DIRECT_IO);
+                let (ttl, file) = (Duration::ZERO, FileHandle(handle.number()));
+                reply.created(&ttl, &file_attr(&entry.attr), GENERATION, file, FopenFlags::FOPEN_DIRECT_IO);
             }
             Err(errno) => reply.error(errno),
         });
@@ -291,8 +297,7 @@ impl fuser::Filesystem for Adaptor {
                 // What went between the listing and the look at it is left out.
                 let Ok(entry) = tree.entry(who, found) else { return false };
                 let ttl = entry.entry_ttl.min(entry.attr_ttl);
-                let (attr, generation) = (file_attr(&entry.attr), Generation(entry.generation));
-                reply.add(inode_number(found), next, OsStr::from_bytes(name), &ttl, &attr, generation)
+                reply.add(inode_number(found), next, OsStr::from_bytes(name), &ttl, &file_attr(&entry.attr), GENERATION)
             })
         });
         match outcome {

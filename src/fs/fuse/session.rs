@@ -10,6 +10,7 @@ use fuser::{Config, MountOption, SessionACL};
 use super::answers::Adaptor;
 use crate::fs::line::Line;
 use crate::fs::ops::Tree;
+use crate::fs::process::device_of;
 
 /// What is mounted where.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub fn attach(tree: Arc<Tree>, mount: &Mount) -> io::Result<Session> {
     let mut connection = [0; 8];
     getrandom::fill(&mut connection).map_err(|error| io::Error::other(error.to_string()))?;
     let notifier = Arc::new(OnceLock::new());
-    let sweeper = tree.clone();
+    let (sweeper, mounted) = (tree.clone(), tree.clone());
     let adaptor = Adaptor {
         tree,
         connection,
@@ -53,7 +54,12 @@ pub fn attach(tree: Arc<Tree>, mount: &Mount) -> io::Result<Session> {
     config.acl = if mount.allow_other { SessionACL::All } else { SessionACL::Owner };
     // Two serve better than one even for one reader (measured).
     config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from).max(2));
-    let inner = fuser::Session::new(adaptor, &mount.point, &config)?;
+    let point = mount.point.canonicalize()?;
+    let inner = fuser::Session::new(adaptor, &point, &config)?;
+    match device_of(&point) {
+        Some(device) => mounted.mounted_as(device),
+        None => log::warn!("the mount is not in the kernel's table: files of other mounts may be taken for its own"),
+    }
     let _ = notifier.set(inner.notifier());
     Ok(Session { inner })
 }

@@ -32,7 +32,6 @@ pub struct Entry {
     pub attr: Attr,
     pub entry_ttl: Duration,
     pub attr_ttl: Duration,
-    pub generation: u64,
 }
 
 /// The size that directories show.
@@ -75,16 +74,7 @@ impl Tree {
             | Kind::LastError => LONG,
             _ => Duration::ZERO,
         };
-        Ok(Entry { attr, entry_ttl, attr_ttl: self.attr_ttl(ino), generation: self.generation(ino)? })
-    }
-
-    /// Subdirectories of a secret are removed with it and come again when it is restored: the kernel counts the removed
-    /// inode dead, so the number comes again under another generation.
-    fn generation(&self, ino: Ino) -> Result<u64, Fault> {
-        match ino.kind {
-            Kind::Versions | Kind::Stages => Ok(u64::from(record(&*self.loaded(ino.node)?)?.generation)),
-            _ => Ok(0),
-        }
+        Ok(Entry { attr, entry_ttl, attr_ttl: self.attr_ttl(ino) })
     }
 
     fn current_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {

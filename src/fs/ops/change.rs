@@ -103,10 +103,8 @@ impl Tree {
 
     fn directory_of_value(&self, secret: NodeId) -> Result<NodeId, Fault> {
         let loaded = self.loaded(secret)?;
-        match &record(&loaded)?.deletion {
-            Some(deletion) => Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into()),
-            None => Ok(loaded.place().parent),
-        }
+        record(&loaded)?.not_scheduled()?;
+        Ok(loaded.place().parent)
     }
 
     /// All other entries follow their directory. What asks for what is there already (`chmod -R`, `cp -p`) gets it.

@@ -75,9 +75,7 @@ impl Tree {
             Kind::Tags => self.vault.set_tags(caller, ino.node, Tags::parse_file(bytes)?)?,
             Kind::Description => self.vault.set_description(caller, ino.node, bytes)?,
             Kind::Policy => {
-                if let Some(deletion) = &record(&*self.loaded(ino.node)?)?.deletion {
-                    return Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }.into());
-                }
+                record(&*self.loaded(ino.node)?)?.not_scheduled()?;
                 match Policy::parse(bytes, &self.vault.root()?.account)? {
                     Policy::Default => {}
                 }

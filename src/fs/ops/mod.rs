@@ -18,7 +18,7 @@ mod text;
 mod write;
 mod xattr;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -68,6 +68,8 @@ pub struct Tree {
     opens: Opens,
     scratches: Mutex<Scratches>,
     refusals: Refusals,
+    /// The `major:minor` of the mount, once there is one.
+    device: OnceLock<String>,
     /// What the kernel keeps and no longer holds.
     stale: Mutex<Stale>,
     started: Instant,
@@ -96,6 +98,7 @@ impl Tree {
             opens: Opens::default(),
             scratches: Mutex::default(),
             refusals: Refusals::default(),
+            device: OnceLock::new(),
             stale: Mutex::default(),
             started: Instant::now(),
         }
@@ -104,6 +107,11 @@ impl Tree {
     /// Logs why a request was refused, and keeps it for the caller to read.
     pub fn refuse(&self, who: Who, gesture: Gesture, fault: &Fault) {
         self.refusals.note(who, gesture, fault);
+    }
+
+    /// Tells the tree on which device it is mounted, by which its files are told from those of other mounts.
+    pub fn mounted_as(&self, device: String) {
+        let _ = self.device.set(device);
     }
 
     /// What the kernel has to be told since this was last asked.

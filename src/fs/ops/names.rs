@@ -7,7 +7,7 @@ use crate::fs::scratch;
 use crate::fs::tree::{self, Name};
 use crate::id::NodeId;
 use crate::secret::{Component, InstanceName, KeyName, SecretName, StageLabel, VersionId};
-use crate::vault::Listing;
+use crate::vault::{Listing, Loaded};
 
 /// Positions in a listing: fixed entries first, then scratch files, then nodes by their number.
 const SCRATCH_AT: u64 = 1 << 16;
@@ -47,7 +47,10 @@ impl Tree {
                 Err(_) => None,
             },
             Kind::Trash => match SecretName::from_escaped(name) {
-                Ok(name) => self.vault.trashed(parent.node, &name)?.map(|node| Ino::new(node.id(), Kind::Trashed)),
+                Ok(name) => match self.vault.trashed(parent.node, &name)? {
+                    Some(node) => Some(entry_of(&node, Kind::Trashed)?),
+                    None => None,
+                },
                 Err(_) => None,
             },
             Kind::Versions => self.version_named(parent.node, name)?,
@@ -60,11 +63,12 @@ impl Tree {
     /// A fixed entry of `parent`. `current` is there while the secret can be read.
     fn fixed_entry(&self, parent: Ino, kind: Kind) -> Result<Option<Ino>, Fault> {
         if parent.kind != Kind::Directory {
-            return Ok(Some(Ino::new(parent.node, kind)));
+            // What is in the trash is of one life with its directory there.
+            return Ok(Some(Ino { kind, ..parent }));
         }
         let secret = self.place(parent)?.secret;
         let there = kind != Kind::Current || record(&secret)?.is_live();
-        Ok(there.then_some(Ino::new(secret.id(), kind)))
+        if there { entry_of(&secret, kind).map(Some) } else { Ok(None) }
     }
 
     fn version_named(&self, secret: NodeId, name: &[u8]) -> Result<Option<Ino>, Fault> {
@@ -113,9 +117,8 @@ impl Tree {
         match ino.kind {
             Kind::Directory => self.add_secret_entries(ino, &mut entries)?,
             Kind::Versions | Kind::Stages => self.add_versions(ino, &mut entries)?,
-            _ => {
-                entries.extend(tree::fixed_entries(ino.kind).map(|row| (fixed_name(row), Ino::new(ino.node, row.kind))))
-            }
+            _ => entries
+                .extend(tree::fixed_entries(ino.kind).map(|row| (fixed_name(row), Ino { kind: row.kind, ..ino }))),
         }
         let skip = usize::try_from(from).unwrap_or(usize::MAX);
         for (at, (name, ino)) in entries.into_iter().enumerate().skip(skip) {
@@ -136,7 +139,9 @@ impl Tree {
             return Ok(());
         }
         let shown = tree::fixed_entries(Kind::Directory).filter(|row| row.kind != Kind::Current || secret.is_live());
-        entries.extend(shown.map(|row| (fixed_name(row), Ino::new(place.secret.id(), row.kind))));
+        for row in shown {
+            entries.push((fixed_name(row), entry_of(&place.secret, row.kind)?));
+        }
         Ok(())
     }
 
@@ -188,7 +193,8 @@ impl Tree {
                     trashed.map(|secret| (secret.secret.name.escaped(), Kind::Trashed))
                 };
                 let Some((name, kind)) = named else { continue };
-                if sink(NODES_AT + u64::from(node.id().0), name.as_bytes(), Ino::new(node.id(), kind)) {
+                let ino = if kind == Kind::Trashed { entry_of(&node, kind)? } else { Ino::new(node.id(), kind) };
+                if sink(NODES_AT + u64::from(node.id().0), name.as_bytes(), ino) {
                     return Ok(());
                 }
             }
@@ -198,6 +204,14 @@ impl Tree {
             }
         }
     }
+}
+
+/// The inode of an entry of `secret`.
+fn entry_of(secret: &Loaded, kind: Kind) -> Result<Ino, Fault> {
+    Ok(match kind {
+        Kind::Versions | Kind::Stages | Kind::Trashed => Ino::lived(secret.id(), kind, record(secret)?.generation),
+        _ => Ino::new(secret.id(), kind),
+    })
 }
 
 fn fixed_name(row: &tree::Row) -> Vec<u8> {

@@ -10,7 +10,7 @@ use crate::fs::opens::Held;
 use crate::fs::scratch::{self, Content};
 use crate::fs::tree;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Component, RESERVED, Refusal, Secret, VersionId};
+use crate::secret::{Component, RESERVED, Refusal, VersionId};
 use crate::value::Value;
 
 /// How a file is opened to be written.
@@ -80,7 +80,7 @@ impl Tree {
             Kind::Current => {
                 let secret = self.loaded(ino.node)?;
                 let secret = record(&secret)?;
-                not_scheduled(secret)?;
+                secret.not_scheduled()?;
                 let present = secret.current().map_or(0, |version| version.len as usize);
                 let emptied = how.truncates || secret.is_draft();
                 Ok(self.draft(who, ino, Target::Current { secret: ino.node }, base(how, present, true), how, emptied))
@@ -94,7 +94,7 @@ impl Tree {
                 }
                 if row.within == Kind::Directory && row.shape == tree::Shape::File {
                     // Told now, as bash's builtins don't report an error of close.
-                    not_scheduled(record(&*self.loaded(ino.node)?)?)?;
+                    record(&*self.loaded(ino.node)?)?.not_scheduled()?;
                 }
                 let present = self.text(who, ino)?.len();
                 let base = base(how, present, ino.kind == Kind::Tags);
@@ -105,13 +105,10 @@ impl Tree {
 
     /// Makes and opens the file `name` in `parent`.
     pub fn create(&self, who: Who, parent: Ino, name: &[u8], how: How) -> Result<(Entry, Handle), Fault> {
-        if let Some(ino) = self.resolve(parent, name)? {
-            // Somebody was quicker than the caller's kernel knew.
-            if how.exclusive {
-                return Err(Refusal::NameTaken.into());
-            }
-            let handle = self.open_to_write(who, ino, how)?;
-            return Ok((self.entry(who, ino)?, handle));
+        if self.resolve(parent, name)?.is_some() {
+            // Somebody was quicker than the caller's kernel knew. It checks no permission bits of what it believes it makes, so
+            // what is there is not opened here: ESTALE has it look again, and open what it finds.
+            return Err(if how.exclusive { Refusal::NameTaken.into() } else { Fault::Stale });
         }
         let (ino, handle) = match parent.kind {
             Kind::Directory => self.create_in_secret(who, parent, name, how)?,
@@ -161,7 +158,7 @@ impl Tree {
     fn readable(&self, ino: Ino) -> Result<VersionNo, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
-        not_scheduled(secret)?;
+        secret.not_scheduled()?;
         let no = match ino.kind {
             Kind::Current => secret.stages.current(),
             _ => secret.version_no(ino.version_no()).map(|version| version.no),
@@ -172,7 +169,7 @@ impl Tree {
     fn open_version_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
-        not_scheduled(secret)?;
+        secret.not_scheduled()?;
         let version = secret.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
         let target = Target::Version { secret: ino.node, id: version.id.clone(), no: version.no, exists: true };
         let base = base(how, version.len as usize, false);
@@ -244,14 +241,6 @@ impl Tree {
     }
 }
 
-/// In the deletion window nothing of a secret is read but its metadata, and nothing written.
-fn not_scheduled(secret: &Secret) -> Result<(), Refusal> {
-    match &secret.deletion {
-        Some(deletion) => Err(Refusal::InDeleteWindow { purge_at: deletion.purge_at }),
-        None => Ok(()),
-    }
-}
-
 /// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
 fn base(how: How, present: usize, adds: bool) -> Base {
     if how.truncates {
@@ -279,7 +268,8 @@ fn may_be_scratch(place: &Place, name: &[u8], how: How) -> Result<(), Fault> {
         return Err(Refusal::ReservedName(text).into());
     }
     let by_mkostemp = how.exclusive && how.reads;
-    let beside_an_entry = RESERVED.iter().any(|entry| text.starts_with(entry));
+    let marked = |rest: &str| rest.starts_with(['.', '~', '#']);
+    let beside_an_entry = RESERVED.iter().any(|entry| text.strip_prefix(entry).is_some_and(marked));
     if record(&place.secret)?.is_draft() && Component::parse(name).is_ok() && !by_mkostemp && !beside_an_entry {
         return Err(Refusal::NotAnEntry(text).into());
     }

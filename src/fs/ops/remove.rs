@@ -37,6 +37,7 @@ impl Tree {
                     Life::Draft | Life::Scheduled => Ok(()),
                 }
             }
+            Kind::TrashedInfo | Kind::TrashedState => Err(Refusal::TrashStays.into()),
             Kind::Directory | Kind::Versions | Kind::Stages => Err(Fault::IsDirectory),
             _ => Err(Refusal::FixedEntry.into()),
         }
@@ -62,8 +63,9 @@ impl Tree {
                     Ok(self.vault.renew_entries(who.caller(), ino.node)?)
                 }
             },
-            Kind::Instance => Err(Refusal::NotEmpty.into()),
-            Kind::InstanceControl | Kind::Keys | Kind::Key | Kind::Trash | Kind::Trashed | Kind::Control => {
+            Kind::Instance => Err(Refusal::InstanceStays.into()),
+            Kind::Trashed => Err(Refusal::TrashStays.into()),
+            Kind::InstanceControl | Kind::Keys | Kind::Key | Kind::Trash | Kind::Control => {
                 Err(Refusal::FixedEntry.into())
             }
             _ => Err(Fault::NotDirectory),

@@ -44,12 +44,21 @@ impl Tree {
         if !matches!(to.parent.kind, Kind::Instance | Kind::Directory) {
             return Err(Refusal::FixedEntry.into());
         }
-        Ok(self.vault.restore(who.caller(), moved.node, to.parent.node, &Component::parse(to.name)?)?)
+        // `mv .deleted/a%2Fb .` asks for its own name there; EINVAL would make mv speak of a subdirectory of itself.
+        let Ok(name) = Component::parse(to.name) else {
+            let expected = record(&*self.loaded(moved.node)?)?.name.clone();
+            return Err(Refusal::WrongRestoreName { expected }.into());
+        };
+        Ok(self.vault.restore(who.caller(), moved.node, to.parent.node, &name)?)
     }
 
     fn rename_scratch(&self, who: Who, slot: u32, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
         if self.is_scratch_name(to, target) {
             return Ok(self.scratches.lock().rename(slot, to.parent, to.name)?);
+        }
+        // Its bytes would become what the mover may read; so only who may read it moves it onto an entry.
+        if self.scratches.lock().get(slot).is_some_and(|file| who.uid != 0 && file.uid != who.uid) {
+            return Err(Refusal::NotYourScratch.into());
         }
         // Out of the table while it is stored, so that nobody waits for that; back if it is refused.
         let Some(file) = self.scratches.lock().remove(slot) else { return Err(Fault::NoEntry) };

@@ -13,8 +13,9 @@ use crate::fs::draft::{Base, Draft, DraftFile, Poison, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
-use crate::fs::process::{Process, is_being_killed, writers_among};
+use crate::fs::process::{OpenFile, Process, is_being_killed, writers_among};
 use crate::fs::refusals::Gesture;
+use crate::fs::tree;
 use crate::secret::{Refusal, VersionId};
 use crate::value::Value;
 use crate::vault::Loaded;
@@ -87,7 +88,8 @@ impl Tree {
         if !draft.is_pending() {
             return Ok(Close::Answered);
         }
-        let writers = writers_among(&draft.processes(), closing, draft.ino.number());
+        let open = OpenFile { ino: draft.ino.number(), device: self.device.get().map(String::as_str) };
+        let writers = writers_among(&draft.processes(), closing, &open);
         if writers.known == 0 && writers.others == 0 {
             return self.settle(who, &file, &mut draft).map(|()| Close::Answered);
         }
@@ -145,10 +147,11 @@ impl Tree {
     }
 
     fn take(&self, who: Who, draft: &mut Draft, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        let secret = self.writable(draft)?;
         self.take_in(who, draft)?;
         let at = draft.position(offset);
-        if let Target::Version { secret, id, .. } = &draft.target {
-            self.compare(&*self.loaded(*secret)?, id, at, data)?;
+        if let (Target::Version { id, .. }, Some(secret)) = (&draft.target, &secret) {
+            self.compare(secret, id, at, data)?;
         }
         self.make_room(draft)?;
         draft.write(at, data)?;
@@ -156,6 +159,19 @@ impl Tree {
             self.foresee(draft.ino, draft.bytes.as_bytes(), matches!(draft.base, Base::Behind(_)))?;
         }
         Ok(())
+    }
+
+    /// The secret that the draft is of, unless it was scheduled for deletion since the file was opened: said at the write,
+    /// since a shell's `echo` hears nothing of the error of a close.
+    fn writable(&self, draft: &Draft) -> Result<Option<Arc<Loaded>>, Fault> {
+        let is_secrets =
+            tree::of(draft.ino.kind).is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions));
+        if !is_secrets {
+            return Ok(None);
+        }
+        let secret = self.loaded(draft.ino.node)?;
+        super::record(&secret)?.not_scheduled()?;
+        Ok(Some(secret))
     }
 
     /// A version that is there by now, whoever wrote it, takes the same bytes only.
