@@ -71,8 +71,9 @@ pub fn make(store: &Path, source: &KeySource) -> Result<Made, CliError> {
 
 fn make_with(store: &Path, key: &Key, key_file: Option<PathBuf>) -> Result<Made, CliError> {
     if let Err(error) = daemon::make_store(store, key) {
-        // A key without a store would be in the way of the next try.
-        if let Some(Err(error)) = key_file.as_deref().map(std::fs::remove_file) {
+        // A key without a store would be in the way of the next try; where somebody else makes one, it may be with this key.
+        let elsewhere = matches!(error, StoreFailure::Open(OpenError::Exists(_) | OpenError::InUse(_)));
+        if !elsewhere && let Some(Err(error)) = key_file.as_deref().map(std::fs::remove_file) {
             log::warn!("a key file that opens nothing is left: {error}");
         }
         return Err(error.into());

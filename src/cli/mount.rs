@@ -74,6 +74,7 @@ const NO_ANCHOR: &str = "none";
 
 pub fn run(args: &MountArgs) -> Result<Exit, CliError> {
     let (store, point) = (args.store.dir()?, places::absolute(&args.point)?);
+    daemon::harden();
     let key = if args.init { prepare(args, &store, &point)? } else { args.key.source_for(&store)? };
     let order = order(args, key)?;
     if args.foreground {

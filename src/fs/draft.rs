@@ -1,6 +1,8 @@
 //! A draft: what a writer has written and not yet closed. It becomes a version, or tags, or a description, whole or not at
 //! all.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -47,6 +49,50 @@ pub enum Poison {
 /// Longest text of an entry other than a policy and a description: twenty of the longest tags are 5 KiB.
 const TEXT_MAX: usize = 64 * 1024;
 
+/// Room on the disk for a draft's commit, and the share that its user has of all such room.
+pub struct HeldRoom {
+    pub room: Room,
+    pub _share: Share,
+}
+
+/// Who holds room for how many drafts: what one byte written makes the store keep free is much more than that byte.
+#[derive(Default)]
+pub struct Shares(Arc<Mutex<HashMap<u32, usize>>>);
+
+/// One draft's share, given back when dropped.
+pub struct Share {
+    of: Arc<Mutex<HashMap<u32, usize>>>,
+    uid: u32,
+}
+
+/// Most drafts with written bytes that one user but root may have open at once.
+const SHARES_MAX: usize = 64;
+
+impl Shares {
+    /// A share for user `uid`, if it has one left.
+    pub fn take(&self, uid: u32) -> Option<Share> {
+        let mut held = self.0.lock();
+        let count = held.entry(uid).or_default();
+        if uid != 0 && *count >= SHARES_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Share { of: self.0.clone(), uid })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.of.lock();
+        if let Some(count) = held.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.uid);
+            }
+        }
+    }
+}
+
 /// One open file that is written.
 pub struct Draft {
     pub ino: Ino,
@@ -65,7 +111,7 @@ pub struct Draft {
     /// The file was made or cut, and nothing written since.
     pub emptied: bool,
     pub poison: Option<Poison>,
-    pub room: Option<Room>,
+    pub room: Option<HeldRoom>,
 }
 
 impl Draft {
@@ -94,6 +140,13 @@ impl Draft {
             Base::Behind(present) => present + self.bytes.len(),
             Base::Present(present) => present,
         }
+    }
+
+    /// Lets go of all that a draft holds which will never be stored. The first reason stands.
+    pub fn spoil(&mut self, why: Poison) {
+        self.poison.get_or_insert(why);
+        self.room = None;
+        self.bytes.resize(0);
     }
 
     /// Whether a close has something to store.

@@ -104,7 +104,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         NameTaken | NameScheduled | VersionExists { .. } | DuplicateTag { .. } => libc::EEXIST,
         InDeleteWindow { .. } => libc::EIDRM,
         NotScheduled => libc::EALREADY,
-        OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | ScratchLimit => libc::EDQUOT,
+        OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | TooManyDrafts | ScratchLimit => libc::EDQUOT,
         ValueTooLong | PolicyTooLong | DescriptionTooLong | TextTooLong => libc::EFBIG,
         BuiltInLabel
         | ReservedTag { .. }

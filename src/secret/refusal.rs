@@ -103,6 +103,8 @@ pub enum Refusal {
     NotAnEntry(String),
     #[error("{0} is not supported")]
     Unsupported(&'static str),
+    #[error("a user has at most 64 files open that were written and not closed")]
+    TooManyDrafts,
     #[error("a file in memory becomes a value or a text only by who owns it")]
     NotYourScratch,
     #[error("scratch files have at most 256 KiB each, and 64 of them per user")]
@@ -136,7 +138,9 @@ impl Refusal {
             NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
             NotScheduled | NotEmpty => "Rejected.ResourceInUse",
-            OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | ScratchLimit => "Rejected.LimitExceeded",
+            OutOfNumbers | TooManyLabels | LabelTwin { .. } | TooManyTags | TooManyDrafts | ScratchLimit => {
+                "Rejected.LimitExceeded"
+            }
             BuiltInLabel | FixedEntry | InstanceStays | TrashStays | FollowsDirectory | CannotRename => {
                 "Rejected.UnsupportedOperation"
             }
@@ -217,6 +221,7 @@ impl Refusal {
             | KeyPendingDeletion
             | Unsupported(_)
             | NotYourScratch
+            | TooManyDrafts
             | ScratchLimit => None,
         }
     }

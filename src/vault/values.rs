@@ -111,15 +111,27 @@ impl Vault {
     /// whatever came of it, [`Vault::dropped`] is due.
     pub(super) fn drop_version(&self, batch: &mut Batch, secret: &Loaded, version: &Version) -> Result<(), VaultError> {
         let row = RowId { node: secret.id(), no: version.no.0 };
-        let value = self.store.value(row)?.ok_or(VaultError::Lost { what: "a value", node: secret.id() })?;
-        let wrap = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: secret.id() })?;
-        let kept = Some(Arc::new(Kept { rows: Rows { value, wrap }, version: version.clone() }));
-        let mut pins = self.pins.0.lock();
-        let pin = pins.entry((secret.id(), version.no)).or_default();
-        (pin.kept, pin.dropping) = (kept, true);
-        drop(pins);
-        self.delete_value(batch, row);
-        self.delete_wrap(batch, row)
+        let (value, wrap) = (self.store.value(row)?, self.store.wrap(row)?);
+        if value.is_some() {
+            self.delete_value(batch, row);
+        }
+        if wrap.is_some() {
+            self.delete_wrap(batch, row)?;
+        }
+        match (value, wrap) {
+            (Some(value), Some(wrap)) => {
+                let kept = Some(Arc::new(Kept { rows: Rows { value, wrap }, version: version.clone() }));
+                let mut pins = self.pins.0.lock();
+                let pin = pins.entry((secret.id(), version.no)).or_default();
+                (pin.kept, pin.dropping) = (kept, true);
+            }
+            // A version that cannot be read any more must not be in the way of those to come, nor of the purge. The head goes
+            // on counting what is missing, so that `verify` names it.
+            (None, _) | (_, None) => {
+                log::error!("version {} of node {} was lost before it was removed", row.no, row.node.0)
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of what was kept for readers that might have come during a commit, where none has.

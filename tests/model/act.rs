@@ -55,7 +55,16 @@ impl Harness {
             Op::Create(path, flags) => {
                 let by = self.by();
                 let model = self.on_model(path, |model, parent, name| model.create(by, parent, name, *flags));
-                let real = self.on_tree(path, |tree, who, parent, name| tree.create(who, parent, name, how(*flags)));
+                // A name that is there already is looked up and opened, as the kernel does of itself.
+                let real =
+                    self.on_tree(path, |tree, who, parent, name| match tree.create(who, parent, name, how(*flags)) {
+                        Err(Fault::Stale) => {
+                            let entry = tree.lookup(who, parent, name)?;
+                            let handle = tree.open_to_write(who, entry.attr.ino, how(*flags))?;
+                            Ok((entry, handle))
+                        }
+                        other => other,
+                    });
                 self.note_change(&real, false);
                 self.opened("create", model, real.map(|(.., (entry, handle))| (entry.attr.ino, handle)))
             }
@@ -117,8 +126,9 @@ impl Harness {
             return Ok(());
         }
         let parents = (self.model_parent(from), self.model_parent(to));
+        let uid = self.who().uid;
         let model = match &parents {
-            (Some((from, old)), Some((to, new))) => self.model.rename((from, old), (to, new), keeps),
+            (Some((from, old)), Some((to, new))) => self.model.rename(uid, (from, old), (to, new), keeps),
             _ => Err(&[libc::ENOENT][..]),
         };
         let who = self.who();

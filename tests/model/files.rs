@@ -192,6 +192,8 @@ impl Model {
             },
             Held::Text(bytes) => Ok(bytes.clone()),
             Held::Scratch(serial) => self.stored(&Node::Scratch(*serial)).map(Some),
+            // What is never stored is not kept.
+            Held::Draft(draft) if draft.poison.is_some() => Err(SILENT),
             Held::Draft(draft) => {
                 let mut content = match draft.base {
                     Base::Whole => Vec::new(),

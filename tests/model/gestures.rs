@@ -3,7 +3,9 @@
 use libc::{EEXIST, EIDRM, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM};
 
 use crate::names::scratch_name;
-use crate::reference::{Access, By, Content, Dir, Instance, Model, Node, Outcome, SILENT, Secret, Spot, Trashed};
+use crate::reference::{
+    Access, By, Content, Dir, Instance, Model, Node, Outcome, SILENT, Scratch, Secret, Spot, Trashed,
+};
 use crate::rules::{RESERVED, component, grammar};
 
 /// What chmod, chown and truncate(2) ask for.
@@ -158,7 +160,7 @@ impl Model {
         }
     }
 
-    pub fn rename(&mut self, from: (&Node, &[u8]), to: (&Node, &[u8]), keeps: bool) -> Outcome<()> {
+    pub fn rename(&mut self, uid: u32, from: (&Node, &[u8]), to: (&Node, &[u8]), keeps: bool) -> Outcome<()> {
         let moved = self.lookup(from.0, from.1).ok_or(&[ENOENT][..])?;
         let target = self.lookup(to.0, to.1);
         if keeps && target.as_ref().is_some_and(|target| *target != moved) {
@@ -167,7 +169,7 @@ impl Model {
         let now = self.now;
         match moved {
             Node::Trashed(at, full) => self.restore(&at, &full, to, target.as_ref()),
-            Node::Scratch(serial) => self.rename_scratch(serial, to, target.as_ref()),
+            Node::Scratch(serial) => self.rename_scratch(uid, serial, to, target.as_ref()),
             Node::Stage(at, dir, label) if from.0 == to.0 => {
                 let new = grammar(to.1, 64)?;
                 let serial = self.secret_at(&at, &dir).expect("a directory has a secret").0.serial;
@@ -201,7 +203,8 @@ impl Model {
             Node::Dir(instance, above) => (Some(above.as_str()), instance),
             _ => return Err(&[EPERM]),
         };
-        let name = component(to.1)?;
+        // Not EINVAL, of which mv makes a subdirectory of itself.
+        let name = component(to.1).map_err(|_| &[EPERM][..])?;
         let wanted = above.map_or(name.clone(), |above| format!("{above}/{name}"));
         if wanted != full || instance != at {
             return Err(SILENT);
@@ -229,7 +232,7 @@ impl Model {
         }
     }
 
-    fn rename_scratch(&mut self, serial: u64, to: (&Node, &[u8]), target: Option<&Node>) -> Outcome<()> {
+    fn rename_scratch(&mut self, uid: u32, serial: u64, to: (&Node, &[u8]), target: Option<&Node>) -> Outcome<()> {
         if self.is_scratch_name(to, target) {
             scratch_name(to.1)?;
             let spot = self.spot(to.0).ok_or(SILENT)?;
@@ -240,7 +243,10 @@ impl Model {
             (file.spot, file.name) = (spot, to.1.to_vec());
             return Ok(());
         }
-        let content = self.scratches[&serial].content.clone();
+        let Scratch { content, uid: owner, .. } = self.scratches[&serial].clone();
+        if uid != 0 && uid != owner && matches!(content, Content::File(_)) {
+            return Err(&[libc::EACCES]);
+        }
         match (&content, to.0) {
             (Content::Link(link), Node::Stages(at, dir)) => {
                 let label = grammar(to.1, 64)?;

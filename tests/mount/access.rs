@@ -108,6 +108,49 @@ fn scratch_files_are_their_makers_alone() {
     assert_eq!(mount.read("prod/s/current"), "v", "and the value stays");
 }
 
+/// Whoever may write a secret's directory, and not read its values, gets no byte of them by any gesture.
+#[test]
+fn no_gesture_goes_around_a_values_bits() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "plaintext");
+    mount.ok("chmod 777 prod prod/s; chmod 600 prod/s/current");
+    may(&mount, "", "mkdir prod/mine; echo v > prod/mine/current; chmod 777 prod/mine", true);
+    for script in [
+        "cat prod/s/current",
+        "cat prod/s/versions/v1",
+        "mv prod/s/current prod/s/x && cat prod/s/x",
+        "mv prod/s/current prod/mine/x.tmp; mv prod/mine/x.tmp prod/mine/current; grep plaintext prod/mine/current",
+        "mv prod/s/current prod/mine/x.tmp2; mv prod/mine/x.tmp2 prod/mine/description; grep plaintext prod/mine/description",
+        "mv prod/s/current prod/s/y; cp prod/s/y /dev/stdout",
+        "exec 3<> prod/s/current; cat <&3",
+        "ln -s ../versions/v1 prod/s/stages/z; cat prod/s/stages/z",
+        "cat prod/s/../s/stages/ACSCurrent",
+    ] {
+        let output = as_user(&mount, "", script);
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("plaintext"), "{script}");
+        assert!(!output.status.success(), "{script}");
+    }
+    let held = as_user(&mount, "", "printf x >> prod/s/current");
+    assert!(!held.status.success(), "an addition needs w on the value");
+}
+
+/// A name that another writer has just made is not opened unchecked by an open that meant to make it.
+#[test]
+fn a_race_to_make_a_version_reads_nothing() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "0");
+    mount.ok("chmod 777 prod/s; chmod 600 prod/s/current");
+    let script = "import os\nleaked = 0\nfor n in range(2, 200):\n    for _ in range(20):\n        try:\n            fd = os.open(f\"prod/s/versions/v{n}\", os.O_RDWR | os.O_CREAT)\n            leaked += len(os.read(fd, 100)); os.close(fd)\n        except OSError: pass\nprint(leaked)";
+    let mut reader = std::process::Command::new("setpriv");
+    reader.args(["--reuid", "1500", "--regid", "1500", "--clear-groups", "/usr/bin/python3", "-c", script]);
+    let reader = reader.current_dir(mount.root()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    for n in 2..200 {
+        let _ = std::fs::write(mount.path("prod/s/current"), format!("value {n}"));
+    }
+    let output = reader.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0", "bytes were read without the right to");
+}
+
 /// Whoever the caller is, a lookup answers alike: a refusal would break other users' working directories.
 #[test]
 fn lookups_refuse_nobody() {

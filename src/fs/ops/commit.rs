@@ -13,7 +13,7 @@ impl Tree {
     /// Stores a draft.
     pub(super) fn store(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
         let adds = matches!(draft.base, Base::Behind(_));
-        let room = draft.room.take();
+        let room = draft.room.take().map(|held| held.room);
         match &mut draft.target {
             Target::Current { secret } => {
                 let secret = *secret;

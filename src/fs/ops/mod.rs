@@ -30,6 +30,7 @@ pub use rename::At;
 pub use write::Close;
 
 use super::Options;
+use super::draft::Shares;
 use super::errno::Fault;
 use super::inode::{Ino, Kind};
 use super::opens::Opens;
@@ -67,6 +68,7 @@ pub struct Tree {
     options: Options,
     opens: Opens,
     scratches: Mutex<Scratches>,
+    shares: Shares,
     refusals: Refusals,
     /// The `major:minor` of the mount, once there is one.
     device: OnceLock<String>,
@@ -97,6 +99,7 @@ impl Tree {
             options,
             opens: Opens::default(),
             scratches: Mutex::default(),
+            shares: Shares::default(),
             refusals: Refusals::default(),
             device: OnceLock::new(),
             stale: Mutex::default(),

@@ -57,7 +57,9 @@ impl Tree {
             return Ok(self.scratches.lock().rename(slot, to.parent, to.name)?);
         }
         // Its bytes would become what the mover may read; so only who may read it moves it onto an entry.
-        if self.scratches.lock().get(slot).is_some_and(|file| who.uid != 0 && file.uid != who.uid) {
+        let is_anothers =
+            |file: &Scratch| matches!(file.content, Content::File(_)) && who.uid != 0 && file.uid != who.uid;
+        if self.scratches.lock().get(slot).is_some_and(is_anothers) {
             return Err(Refusal::NotYourScratch.into());
         }
         // Out of the table while it is stored, so that nobody waits for that; back if it is refused.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::{Reading, Tree, Who};
-use crate::fs::draft::{Base, Draft, DraftFile, Poison, Target};
+use crate::fs::draft::{Base, Draft, DraftFile, HeldRoom, Poison, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
@@ -45,7 +45,7 @@ impl Tree {
         draft.written_by(who.tid);
         let outcome = self.take(who, &mut draft, offset, data);
         if let Err(fault) = &outcome {
-            draft.poison = Some(Poison::Failed(fault.errno()));
+            draft.spoil(Poison::Failed(fault.errno()));
         }
         file.show(&draft);
         outcome
@@ -82,7 +82,7 @@ impl Tree {
         let mut draft = file.lock();
         let closing = Process::of_thread(who.tid);
         if closing.is_some_and(|process| draft.involves(process)) && is_being_killed(who.tid) {
-            draft.poison.get_or_insert(Poison::Killed);
+            draft.spoil(Poison::Killed);
         }
         self.poisoned(&draft)?;
         if !draft.is_pending() {
@@ -133,8 +133,9 @@ impl Tree {
     /// What a draft reads like: its bytes, with the present content before or below them.
     pub(super) fn read_draft(&self, who: Who, serial: u64) -> Result<Reading, Fault> {
         let file = self.draft_file(Handle::Draft { serial })?;
-        let content = self.content(who, &file.lock())?;
-        Ok(Reading::Value(content))
+        let draft = file.lock();
+        self.poisoned(&draft)?;
+        Ok(Reading::Value(self.content(who, &draft)?))
     }
 
     fn content(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
@@ -201,7 +202,8 @@ impl Tree {
     /// Holds room on the disk for the commit of this draft, once.
     fn make_room(&self, draft: &mut Draft) -> Result<(), Fault> {
         if draft.room.is_none() {
-            draft.room = Some(self.vault.reserve()?);
+            let share = self.shares.take(draft.who.uid).ok_or(Refusal::TooManyDrafts)?;
+            draft.room = Some(HeldRoom { room: self.vault.reserve()?, _share: share });
         }
         Ok(())
     }
@@ -229,7 +231,7 @@ impl Tree {
             // A file that was only cut may still be written: where the daemon does not see its callers, this was the close of a
             // shell that has moved its descriptor.
             Err(_) if !draft.dirty => {}
-            Err(fault) => draft.poison = Some(Poison::Failed(fault.errno())),
+            Err(fault) => draft.spoil(Poison::Failed(fault.errno())),
         }
         draft.room = None;
         file.show(draft);
