@@ -68,13 +68,13 @@ class Kmsfs:
 
     def __init__(self, program, place):
         self.program, self.store, self.key, self.point = program, place / "store", place / "key", place / "mount"
-        self.pid = None
+        self.log, self.pid = place / "log", None
         self.point.mkdir()
 
     def start(self):
         """Mounts; answers the seconds until `kmsfs mount` returned."""
         begin = time.monotonic()
-        keys = ("--store", self.store, "--key-file", self.key, "--anchor", "none")
+        keys = ("--store", self.store, "--key-file", self.key, "--anchor", "none", "--log", self.log)
         run(self.program, "mount", *keys, self.point, stdin=subprocess.DEVNULL)
         took = time.monotonic() - begin
         self.pid = json.loads((self.point / ".kmsfs/status").read_text())["worker_pid"]
