@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ class Rig:
         self.stack = contextlib.ExitStack()
 
     def __enter__(self):
+        # What ends the script takes its mounts away too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kmsfs-rig-"))
         self.stack.callback(shutil.rmtree, self.dir, ignore_errors=True)
         return self
