@@ -99,13 +99,19 @@ fn ask_helper(point: &Path, manner: Manner) -> Result<(), UnmountError> {
         return Ok(());
     }
     let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(if why.contains("busy") {
-        UnmountError::Busy(point.to_owned())
-    } else if why.contains("not permitted") {
-        UnmountError::NotPermitted(point.to_owned())
+    Err(helper_error(point, why))
+}
+
+/// What fusermount3 means by `why`. It knows only the mounts of whoever runs it: another user's is "not found" to it.
+fn helper_error(point: &Path, why: String) -> UnmountError {
+    let point = point.to_owned();
+    if why.contains("busy") {
+        UnmountError::Busy(point)
+    } else if why.contains("not permitted") || why.contains("not found in") {
+        UnmountError::NotPermitted(point)
     } else {
-        UnmountError::Helper { point: point.to_owned(), why }
-    })
+        UnmountError::Helper { point, why }
+    }
 }
 
 /// The processes that serve `point`, as far as it tells.
@@ -152,6 +158,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(unmount(dir.path(), Manner::Free), Err(UnmountError::NotMounted(_))));
         assert!(matches!(unmount(Path::new("/proc"), Manner::Lazy), Err(UnmountError::NotMounted(_))));
+    }
+
+    #[test]
+    fn what_the_helper_says_is_understood() {
+        let judge = |why: &str| helper_error(Path::new("/M"), why.to_owned());
+        assert!(matches!(judge("fusermount3: failed to unmount /M: Device or resource busy"), UnmountError::Busy(_)));
+        for why in [
+            "fusermount3: entry for /M not found in /etc/mtab",
+            "fusermount3: failed to unmount /M: Operation not permitted",
+        ] {
+            assert!(matches!(judge(why), UnmountError::NotPermitted(_)), "{why}");
+        }
+        assert!(matches!(judge("fusermount3: out of memory"), UnmountError::Helper { .. }));
     }
 
     #[test]
