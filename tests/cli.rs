@@ -123,6 +123,37 @@ fn a_passphrase_opens_beside_a_key_file() {
 }
 
 #[test]
+fn a_full_slot_table_leaves_no_key_behind() {
+    let room = Room::new();
+    room.init();
+    let add = |file: &str| room.kmsfs(&format!("rekey add-key-file --store store --key-file key {file}"));
+    for number in 1..8 {
+        add(&format!("key{number}")).expect(0);
+    }
+    let said = add("new").expect(1);
+    assert!(said.err.contains("all 8 unlock slots are in use"), "{said:#?}");
+    assert!(!room.at("new").exists());
+    // A file that was there before stays.
+    fs::copy(room.at("key"), room.at("mine")).unwrap();
+    room.kmsfs("rekey remove --store store --key-file key 1").expect(0);
+    let said = add("mine").expect(1);
+    assert!(said.err.contains("this key opens unlock slot 0 already") && room.at("mine").exists(), "{said:#?}");
+    add("key1").expect(0);
+}
+
+#[test]
+fn a_key_takes_one_slot() {
+    let room = Room::new();
+    room.init();
+    let said = room.kmsfs("rekey add-key-file --store store --key-file key key").expect(1);
+    assert!(said.err.contains("this key opens unlock slot 0 already"), "{said:#?}");
+    let add = "rekey add-passphrase --store store --key-file key";
+    room.kmsfs_fed(add, "correct horse\n").expect(0);
+    let said = room.kmsfs_fed(add, "correct horse\n").expect(1);
+    assert!(said.err.contains("this passphrase opens unlock slot 1 already"), "{said:#?}");
+}
+
+#[test]
 fn init_and_mount_leave_no_half_of_a_pair() {
     let room = Room::new();
     fs::create_dir(room.at("M")).unwrap();

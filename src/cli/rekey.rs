@@ -1,6 +1,7 @@
 //! `kmsfs rekey`: what opens a store. Slots are added and removed; the master key below them, and all that it seals, stays.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -71,11 +72,10 @@ pub fn run(args: &RekeyArgs) -> Result<(), CliError> {
             // The store first: a key is made for one that opens.
             let vault = open()?;
             let path = places::absolute(file)?;
-            let key = match daemon::read_key(&KeySource::KeyFile(path.clone()), &store) {
-                Err(KeyError::Missing(_)) => daemon::make_key_file(&path, &store)?,
-                read => read?,
-            };
-            add(&vault, &key)
+            match daemon::read_key(&KeySource::KeyFile(path.clone()), &store) {
+                Err(KeyError::Missing(_)) => add_made(&vault, &daemon::make_key_file(&path, &store)?, &path),
+                read => add(&vault, &read?),
+            }
         }
         Step::AddPassphrase { from } => {
             let vault = open()?;
@@ -89,8 +89,23 @@ pub fn run(args: &RekeyArgs) -> Result<(), CliError> {
 }
 
 fn add(vault: &Vault, key: &Key) -> Result<(), CliError> {
-    let number = vault.add_slot(&key.source(), KdfParams::DEFAULT)?;
+    tell_added(vault.add_slot(&key.source(), KdfParams::DEFAULT)?)
+}
+
+fn tell_added(number: u8) -> Result<(), CliError> {
     show::print(&format!("added unlock slot {number}\n"))
+}
+
+/// Adds a slot for a key file that was made for it; one that opens nothing is not left behind.
+fn add_made(vault: &Vault, key: &Key, path: &Path) -> Result<(), CliError> {
+    let added = vault.add_slot(&key.source(), KdfParams::DEFAULT);
+    // A slot that was written all the same keeps its key.
+    if added.is_err() && matches!(vault.slot_of(&key.source()), Ok(None)) {
+        if let Err(error) = fs::remove_file(path) {
+            log::warn!("a key file that opens nothing is left: {}: {error}", path.display());
+        }
+    }
+    tell_added(added?)
 }
 
 fn list(slots: &[SlotInfo], as_json: bool) -> Result<(), CliError> {

@@ -46,10 +46,29 @@ impl Vault {
         slots(&*self.store)
     }
 
+    /// The number of the slot that `source` opens, if one does.
+    pub fn slot_of(&self, source: &Source<'_>) -> Result<Option<u8>, VaultError> {
+        Ok(self.opened_by(source, &slot_records(&*self.store)?))
+    }
+
+    fn opened_by(&self, source: &Source<'_>, used: &[(u8, Record)]) -> Option<u8> {
+        let opens =
+            |(number, record): &&(u8, Record)| open_slot(self.keyring.store_id, *number, &record.sealed, source).is_ok();
+        used.iter().find(opens).map(|(number, _)| *number)
+    }
+
     /// Adds a slot for `source`, and opens it from what was stored before it says so. Answers its number.
     pub fn add_slot(&self, source: &Source<'_>, kdf: KdfParams) -> Result<u8, VaultError> {
         let _ledger = self.ledger.lock();
         let used = slot_records(&*self.store)?;
+        // A second slot for it would let it in again once the first is removed.
+        if let Some(number) = self.opened_by(source, &used) {
+            let what = match source {
+                Source::KeyFile(_) => "key",
+                Source::Passphrase(_) => "passphrase",
+            };
+            return Err(VaultError::Slot(format!("this {what} opens unlock slot {number} already")));
+        }
         let number = (0..SLOTS)
             .find(|number| used.iter().all(|(taken, _)| taken != number))
             .ok_or_else(|| VaultError::Slot(format!("all {SLOTS} unlock slots are in use; remove one first")))?;
