@@ -35,8 +35,11 @@ pub enum CliError {
     StoreWithoutKey { store: PathBuf, key: PathBuf },
     #[error("there is a key file {key}, but no store in {store}")]
     KeyWithoutStore { store: PathBuf, key: PathBuf },
-    #[error("the verification found {0} problems")]
-    Unsound(usize),
+    #[error("the verification found {count} {}", if *.count == 1 { "problem" } else { "problems" })]
+    Unsound { count: usize },
+    /// Of verify: what it would be told to do about it is what it is doing.
+    #[error(transparent)]
+    Unopened(Box<CliError>),
     #[error("the two passphrases differ")]
     PassphrasesDiffer,
     #[error("cannot ask for a passphrase: {0}")]
@@ -77,7 +80,11 @@ impl CliError {
             CliError::KeyWithoutStore { .. } => {
                 with(Exit::Refused, "is --store right? `kmsfs init` makes a new store for this key")
             }
-            CliError::Unsound(_) => with(
+            CliError::Unopened(error) => {
+                let (exit, hint) = error.judge();
+                (exit, if exit == Exit::StoreDamaged { Some(UNOPENED.to_owned()) } else { hint })
+            }
+            CliError::Unsound { .. } => with(
                 Exit::StoreDamaged,
                 "keep the store's files as they are, and restore from a backup what is named above",
             ),
@@ -205,9 +212,13 @@ fn open(error: &OpenError) -> Verdict {
     match error {
         OpenError::Missing(_) => with(Exit::Refused, "`kmsfs init` makes one; or say with --store where it is"),
         OpenError::Exists(_) => with(Exit::Refused, "it stays as it is; say with --store where the new one goes"),
-        OpenError::InUse(_) => {
-            with(Exit::InUse, "`kmsfs status` lists the mounts; unmount the store's with `kmsfs umount`")
-        }
+        OpenError::InUse(store) => (
+            Exit::InUse,
+            Some(format!(
+                "`kmsfs status` lists the mounts, `kmsfs umount` ends one; a daemon whose mount was taken away while in \
+                 use keeps the store until its last user goes: `fuser -v {store}/store.lock` finds it"
+            )),
+        ),
         OpenError::Newer { .. } => newer(),
         OpenError::Damaged(_) => damaged(),
         OpenError::Io { .. } => plain(Exit::Refused),
@@ -307,6 +318,9 @@ fn probe(error: &ProbeError) -> Verdict {
 fn damaged() -> Verdict {
     with(Exit::StoreDamaged, "keep its files as they are, and restore a backup; `kmsfs verify` names what is damaged")
 }
+
+/// The hint of a store that verify itself could not open.
+const UNOPENED: &str = "keep its files as they are, and restore a backup";
 
 fn newer() -> Verdict {
     with(Exit::Newer, "nothing was written; use the kmsfs that wrote it, or a newer one")

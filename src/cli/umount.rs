@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::places;
 use super::report::CliError;
-use crate::daemon::{self, Manner};
+use super::{places, show};
+use crate::daemon::{self, Manner, Unmounted};
 
 /// Unmount, and wait until the daemon has closed the store
 #[derive(Debug, Args)]
@@ -22,5 +22,14 @@ pub struct UmountArgs {
 
 pub fn run(args: &UmountArgs) -> Result<(), CliError> {
     let manner = if args.lazy { Manner::Lazy } else { Manner::Free };
-    Ok(daemon::unmount(&places::absolute(&args.point)?, manner)?)
+    match daemon::unmount(&places::absolute(&args.point)?, manner)? {
+        Unmounted::Ended => Ok(()),
+        Unmounted::Serving(pids) => {
+            let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+            let pids = pids.join(", ");
+            show::print(&format!(
+                "the daemon (pid {pids}) goes on, and keeps the store, until the mount's last user goes\n"
+            ))
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::exit::Exit;
 use super::keys::{KeyArgs, StoreArgs};
 use super::report::CliError;
 use super::show;
@@ -28,9 +29,20 @@ pub fn run(args: &VerifyArgs) -> Result<(), CliError> {
     daemon::harden();
     let store = args.store.dir()?;
     let key = args.key.key_for(&store)?;
-    let report = daemon::unlock_store(&store, &key)?.verify()?;
+    let opened = daemon::unlock_store(&store, &key).map_err(CliError::from);
+    let report = match opened.and_then(|vault| Ok(vault.verify()?)) {
+        Ok(report) => report,
+        Err(error) => {
+            let error = CliError::Unopened(Box::new(error));
+            // A script that asked for a report of a damaged store gets one, though nothing of it opens.
+            if args.json && error.to_failure().code == Exit::StoreDamaged.code() {
+                tell(&VerifyReport { problems: vec![error.to_string()], ..VerifyReport::default() }, true)?;
+            }
+            return Err(error);
+        }
+    };
     tell(&report, args.json)?;
-    if report.problems.is_empty() { Ok(()) } else { Err(CliError::Unsound(report.problems.len())) }
+    if report.problems.is_empty() { Ok(()) } else { Err(CliError::Unsound { count: report.problems.len() }) }
 }
 
 fn tell(report: &VerifyReport, as_json: bool) -> Result<(), CliError> {

@@ -29,4 +29,4 @@ pub use point::PointError;
 pub use probe::{ProbeError, ask};
 pub use ready::{Failure, Reporter, StartError, Verdict, start};
 pub use unlock::{Key, KeyError, KeySource, make_key_file, read_key, read_passphrase};
-pub use unmount::{Manner, UnmountError, unmount};
+pub use unmount::{Manner, UnmountError, Unmounted, unmount};

@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -44,24 +45,38 @@ pub enum Manner {
     Lazy,
 }
 
+/// What became of the mount's daemon.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unmounted {
+    /// It has ended, as far as the mount had told who it was.
+    Ended,
+    /// These processes go on until the mount's last user goes.
+    Serving(Vec<i32>),
+}
+
 /// How long a mount is asked who serves it: a daemon that hangs must not keep it from being unmounted.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the daemon of a mount taken down lazily is waited for: one without users ends at once.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long a daemon may take to close its store.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// The name that the kernel has for our processes.
 pub(super) const COMM: &CStr = c"kmsfs";
 
-/// Unmounts `point` and waits for the end of its daemon; a lazy one is not waited for.
-pub fn unmount(point: &Path, manner: Manner) -> Result<(), UnmountError> {
+/// Unmounts `point` and waits for the end of its daemon; a lazy one has only a moment for it, since it may have users.
+pub fn unmount(point: &Path, manner: Manner) -> Result<Unmounted, UnmountError> {
     let mounted = mounts::find(point).map_err(|source| UnmountError::Io { point: point.to_owned(), source })?;
     let point = &mounted.ok_or_else(|| UnmountError::NotMounted(point.to_owned()))?.path;
     // Before the mount goes: afterwards nobody could say which process it was.
     let servers = match manner {
         Manner::Free => servers(point),
-        Manner::Lazy => Vec::new(),
+        Manner::Lazy => started_for(point),
     };
     take_down(point, manner)?;
-    wait_for(point, &servers)
+    match manner {
+        Manner::Free => wait_for(point, &servers).map(|()| Unmounted::Ended),
+        Manner::Lazy => Ok(still_serving(&servers)),
+    }
 }
 
 /// For a daemon's own mount, and for one that nobody serves any more: out of the tree, whoever has it open.
@@ -134,6 +149,28 @@ fn wait_for(point: &Path, servers: &[(i32, OwnedFd)]) -> Result<(), UnmountError
         }
     }
     Ok(())
+}
+
+/// The processes of ours that were started with `point` as an argument: found without asking a mount that may hang.
+fn started_for(point: &Path) -> Vec<(i32, OwnedFd)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let server = |pid: i32| {
+        let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        let comm = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+        let args = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let named = args.split(|byte| *byte == 0).any(|arg| arg == point.as_os_str().as_bytes());
+        (named && comm.trim_ascii_end() == COMM.to_bytes()).then_some((pid, process))
+    };
+    pids.filter(|pid| u32::try_from(*pid) != Ok(std::process::id())).filter_map(server).collect()
+}
+
+/// Those of `servers` that have not ended within a moment.
+fn still_serving(servers: &[(i32, OwnedFd)]) -> Unmounted {
+    let deadline = Instant::now() + MOMENT;
+    let serving = |(_, server): &&(i32, OwnedFd)| !ended(server, deadline).unwrap_or(false);
+    let pids: Vec<i32> = servers.iter().filter(serving).map(|(pid, _)| *pid).collect();
+    if pids.is_empty() { Unmounted::Ended } else { Unmounted::Serving(pids) }
 }
 
 /// Waits for the process behind `server`; whether it ended in time.

@@ -52,8 +52,9 @@ impl Vault {
     }
 
     fn opened_by(&self, source: &Source<'_>, used: &[(u8, Record)]) -> Option<u8> {
-        let opens =
-            |(number, record): &&(u8, Record)| open_slot(self.keyring.store_id, *number, &record.sealed, source).is_ok();
+        let opens = |(number, record): &&(u8, Record)| {
+            open_slot(self.keyring.store_id, *number, &record.sealed, source).is_ok()
+        };
         used.iter().find(opens).map(|(number, _)| *number)
     }
 
