@@ -84,3 +84,24 @@ fn the_first_screen_works() {
     }
     room.kmsfs("umount M").expect(0);
 }
+
+/// The loop that restores all of `.deleted/` brings parents back first, and directories that are still there.
+#[test]
+fn the_loop_that_restores_everything_works() {
+    assert!(is_root(), "this test mounts: it must be run by root");
+    let text = page("docs/operations.md");
+    let blocks = shell_blocks(&text);
+    let block = blocks.iter().find(|block| block[0].contains(".deleted && ls")).expect("the recipe is there");
+    let room = Room::new();
+    room.kmsfs("mount --init --store store --key-file key --anchor anchor --log log M").expect(0);
+    let run = |script: &str| Command::new("sh").args(["-ec", script]).current_dir(room.at("")).output().unwrap();
+    let script = "for s in db db/a/x web; do mkdir -p M/prod/$s; printf %s $s > M/prod/$s/current; done; rm -rf M/prod || :; test $(ls M/prod/.deleted | wc -l) = 3";
+    assert!(run(script).status.success());
+    let recipe = block.join("\n").replace("/run/secrets", room.at("M").to_str().unwrap());
+    let said = run(&recipe);
+    assert!(said.status.success(), "{said:?}");
+    let said =
+        run("test -z \"$(ls M/prod/.deleted)\"; for s in db db/a/x web; do test $(cat M/prod/$s/current) = $s; done");
+    assert!(said.status.success(), "{said:?}");
+    room.kmsfs("umount M").expect(0);
+}
