@@ -100,10 +100,11 @@ fn tell_added(number: u8) -> Result<(), CliError> {
 fn add_made(vault: &Vault, key: &Key, path: &Path) -> Result<(), CliError> {
     let added = vault.add_slot(&key.source(), KdfParams::DEFAULT);
     // A slot that was written all the same keeps its key.
-    if added.is_err() && matches!(vault.slot_of(&key.source()), Ok(None)) {
-        if let Err(error) = fs::remove_file(path) {
-            log::warn!("a key file that opens nothing is left: {}: {error}", path.display());
-        }
+    if added.is_err()
+        && matches!(vault.slot_of(&key.source()), Ok(None))
+        && let Err(error) = fs::remove_file(path)
+    {
+        log::warn!("a key file that opens nothing is left: {}: {error}", path.display());
     }
     tell_added(added?)
 }
