@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,6 +55,8 @@ pub enum Unmounted {
     Serving(Vec<i32>),
 }
 
+/// How long a use of the mount may last that is no use of it.
+const PASSING: Duration = Duration::from_millis(500);
 /// How long a mount is asked who serves it: a daemon that hangs must not keep it from being unmounted.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the daemon of a mount taken down lazily is waited for: one without users ends at once.
@@ -72,10 +75,22 @@ pub fn unmount(point: &Path, manner: Manner) -> Result<Unmounted, UnmountError> 
         Manner::Free => servers(point),
         Manner::Lazy => started_for(point),
     };
-    take_down(point, manner)?;
+    take_down_soon(point, manner)?;
     match manner {
         Manner::Free => wait_for(point, &servers).map(|()| Unmounted::Ended),
         Manner::Lazy => Ok(still_serving(&servers)),
+    }
+}
+
+/// The kernel tells of nobody who lets go of a mount, so it is asked again: a child on its way to another program has copies of
+/// its parent's descriptors for a moment, and what a process has closed is released behind its back.
+fn take_down_soon(point: &Path, manner: Manner) -> Result<(), UnmountError> {
+    let deadline = Instant::now() + PASSING;
+    loop {
+        match take_down(point, manner) {
+            Err(UnmountError::Busy(_)) if Instant::now() < deadline => thread::sleep(PASSING / 50),
+            outcome => return outcome,
+        }
     }
 }
 
