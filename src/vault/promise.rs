@@ -14,6 +14,8 @@ struct Promise {
     no: VersionNo,
     /// Open files that rely on it.
     holders: usize,
+    /// One of them has stored its version: the number is given, and comes to no other, though that version roll away.
+    spent: bool,
 }
 
 /// All promises. They are as many as files of versions are being written, so a list will do.
@@ -32,7 +34,7 @@ impl Vault {
             return Ok(promise.no);
         }
         let no = free_number(&promises, secret, record)?;
-        promises.push(Promise { secret, id: id.clone(), no, holders: 1 });
+        promises.push(Promise { secret, id: id.clone(), no, holders: 1, spent: false });
         Ok(no)
     }
 
@@ -47,9 +49,29 @@ impl Vault {
         }
     }
 
-    /// The number for a version that nobody was promised one for.
-    pub(super) fn next_version(&self, secret: NodeId, record: &Secret) -> Result<VersionNo, VaultError> {
-        free_number(&self.promises.0.lock(), secret, record)
+    /// The number for a version that was promised `promised`, if that is still to be had, or that was promised none.
+    pub(super) fn number_for(
+        &self,
+        secret: NodeId,
+        record: &Secret,
+        promised: Option<VersionNo>,
+    ) -> Result<VersionNo, VaultError> {
+        let promises = self.promises.0.lock();
+        let is_spent = |no: VersionNo| {
+            promises.iter().any(|promise| promise.secret == secret && promise.no == no && promise.spent)
+        };
+        match promised.filter(|no| !is_spent(*no)) {
+            Some(no) => Ok(no),
+            None => free_number(&promises, secret, record),
+        }
+    }
+
+    /// Notes that a version with the promised number `no` was stored.
+    pub(super) fn spend_version(&self, secret: NodeId, no: VersionNo) {
+        let mut promises = self.promises.0.lock();
+        for promise in promises.iter_mut().filter(|promise| promise.secret == secret && promise.no == no) {
+            promise.spent = true;
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Vault {
         let id = loaded.id();
         let appended = if draft.append { self.appended(loaded, record, draft.bytes)? } else { None };
         let value = appended.as_ref().unwrap_or(draft.bytes);
-        let no = draft.no.map_or_else(|| self.next_version(id, record), Ok)?;
+        let no = self.number_for(id, record, draft.no)?;
         let request = secret::Put { id: draft.id, no: Some(no), bytes: value.as_bytes(), stages: None };
         match secret::put(record, request, self.now())? {
             PutOutcome::Replay(no) => self.replayed(loaded, record, no, value),
@@ -90,7 +90,9 @@ impl Vault {
                 self.put_change(&mut batch, loaded, place, &change)?;
                 let outcome = self.commit(ledger, batch, caller.op, draft.room);
                 self.dropped(id, &change.rolled);
-                outcome.map(|()| Written::Added(added))
+                outcome?;
+                self.spend_version(id, added);
+                Ok(Written::Added(added))
             }
         }
     }

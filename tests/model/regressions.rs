@@ -233,3 +233,13 @@ fn a_first_close_of_an_empty_file_spoils_nothing() {
     let rest = vec![Op::Write(0, 0, Data::Bytes(b"a")), Op::Flush(0), Op::Release(0)];
     holds(&[create, rest]);
 }
+
+/// Two who made one version held one promised number. When the first one's version had rolled away, the second one's got the
+/// number again, though numbers are given once.
+#[test]
+fn a_promised_number_is_given_once() {
+    let create = || Op::Create(path("p/a/versions/v7"), TRUNCATES);
+    let store = |byte| vec![Op::Write(0, 0, Data::Bytes(byte)), Op::Flush(0), Op::Release(0)];
+    let rotations = (0..11).flat_map(|n| put(path("p/a/current"), Data::Many(40 + n, 3)));
+    holds(&[write("p/a/current", b"a"), vec![create(), create()], store(b"b"), rotations.collect(), store(b"c")]);
+}
