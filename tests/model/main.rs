@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use harness::{Engine, Harness};
 use op::Op;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// Cases of an ordinary run, over both runs in memory; PROPTEST_CASES has the last word.
 const CASES: u32 = 10_000;
@@ -52,9 +52,20 @@ fn cases(default: u32, share: u32) -> u32 {
     asked.unwrap_or(default).div_ceil(share)
 }
 
+fn rand_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the system has random bytes");
+    seed
+}
+
 fn prove(cases: u32, gestures: std::ops::Range<usize>, engine: impl Fn() -> (Engine, Option<tempfile::TempDir>)) {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
-    let proven = TestRunner::new(config).run(&op::sequence(gestures), |ops| {
+    // The ordinary run is the same every time; PROPTEST_CASES asks for so many new ones, to find what nobody has seen yet.
+    let rng = match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => TestRng::from_seed(RngAlgorithm::ChaCha, &rand_seed()),
+        None => TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    };
+    let proven = TestRunner::new_with_rng(config, rng).run(&op::sequence(gestures), |ops| {
         let (engine, _dir) = engine();
         run(&ops, engine).map_err(TestCaseError::fail)
     });
