@@ -20,8 +20,9 @@ RECORDS, WRAPS = 1, 3
 KEY_FILE, PASSPHRASE = 1, 2
 AES_256_GCM = 1
 NO_REF = (0, 0)
+MOST_WORK = 10_485_760
 
-Head = namedtuple("Head", "counter next_node records values wraps digest")
+Head = namedtuple("Head", "counter next_node records values wraps digest slots")
 
 
 class FormatError(Exception):
@@ -144,6 +145,14 @@ def write_slot(store, number, kind, cost, salt, source, nonce, master):
     return body + sha256(body)[:8]
 
 
+def slot_work(slot):
+    """What trying a passphrase on the slot costs."""
+    if len(slot) != 151 or slot[5] != PASSPHRASE:
+        return 0
+    m_kib, passes, _ = struct.unpack_from("<III", slot, 6)
+    return m_kib * passes
+
+
 def read_slot(store, number, slot, kind, source):
     """The master key, if `source` of `kind` opens it."""
     whole = len(slot) == 151 and slot.startswith(b"slot") and sha256(slot[:143])[:8] == slot[143:]
@@ -221,13 +230,18 @@ def open_padded(key, associated, sealed, what):
 
 
 def write_head(head):
-    return struct.pack("<QIQQQ", *head[:5]) + head.digest
+    return struct.pack("<QIQQQ", *head[:5]) + head.digest + head.slots
 
 
 def read_head(plain):
-    if len(plain) != 68:
+    if len(plain) != 196:
         raise FormatError("Malformed", "the head")
-    return Head(*struct.unpack_from("<QIQQQ", plain), plain[36:])
+    return Head(*struct.unpack_from("<QIQQQ", plain), plain[36:68], plain[68:])
+
+
+def slot_mark(slots_key, number, slot):
+    """What the head keeps of an unlock slot; zeros stand for one that is not in use."""
+    return hmac256(slots_key, u8(number) + slot)[:16]
 
 
 def element(set_key, table, node, no, row):

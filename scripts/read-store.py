@@ -35,6 +35,9 @@ class Store:
                 if os.path.exists(os.path.join(directory, name)):
                     shutil.copyfile(os.path.join(directory, name), os.path.join(scratch, name))
             database = sqlite3.connect(os.path.join(scratch, "store.db"))
+            # The log may hold a format that the file's header does not have yet.
+            if database.execute("PRAGMA user_version").fetchone()[0] > f.FORMAT:
+                raise f.FormatError("Newer", "store.db-wal")
             rows = database.execute("SELECT id, scope, parent, idx, sealed FROM record ORDER BY id")
             self.records = {node: (scope, parent, idx, sealed) for node, scope, parent, idx, sealed in rows}
             self.values = {(n, no): v for n, no, v in database.execute("SELECT node, no, sealed FROM value")}
@@ -57,21 +60,22 @@ def check_file(directory):
 
 
 def open_slots(store, store_id, kind, source):
-    """The master key out of the first slot that opens, and what there is in all of them."""
-    slots, master, why = [], None, f.FormatError("OtherKind", "every slot")
-    for number in range(f.SLOTS):
-        if f.FIRST_SLOT + number not in store.records:
-            continue
-        slot = store.records[f.FIRST_SLOT + number][3]
-        slots.append({"number": number, "kind": {1: "key file", 2: "passphrase"}.get(slot[5], "damaged")})
+    """The master key out of the first slot that opens, the cheapest tried first, and what there is in all of them."""
+    sealed = {number: store.records[f.FIRST_SLOT + number][3] for number in range(f.SLOTS)
+              if f.FIRST_SLOT + number in store.records}
+    kinds = {1: "key file", 2: "passphrase"}
+    slots = [{"number": number, "kind": kinds.get(slot[5] if len(slot) > 5 else 0, "damaged")} for number, slot in sealed.items()]
+    why, spent = f.FormatError("OtherKind", "every slot"), 0
+    for number in sorted(sealed, key=lambda number: (f.slot_work(sealed[number]), number)):
+        spent += f.slot_work(sealed[number]) if kind == f.PASSPHRASE else 0
+        if spent > f.MOST_WORK:
+            raise f.FormatError("Cost", f"slot {number}")
         try:
-            master = master or f.read_slot(store_id, number, slot, kind, source)
+            return f.read_slot(store_id, number, sealed[number], kind, source), slots
         except f.FormatError as error:
             if error.kind != "OtherKind":
                 why = error
-    if master is None:
-        raise why
-    return master, slots
+    raise why
 
 
 class Reader:
@@ -99,7 +103,13 @@ class Reader:
                 self.problems.append(f"{count} {what} are there, the head counts {getattr(head, what)}")
         if f.digest(elements) != head.digest:
             self.problems.append("the set digest differs")
-        return {**head._asdict(), "digest": head.digest.hex()}
+        key = f.sub(self.master, "slots", self.id)
+        for number in range(f.SLOTS):
+            row = self.store.records.get(f.FIRST_SLOT + number)
+            mark = f.slot_mark(key, number, row[3]) if row else bytes(16)
+            if mark != head.slots[16 * number:][:16]:
+                self.problems.append(f"unlock slot {number} is not the head's")
+        return {**head._asdict(), "digest": head.digest.hex(), "slots": head.slots.hex()}
 
     def attempt(self, what, read):
         """What `read` gives, or None and a problem."""

@@ -57,9 +57,10 @@ class Rig:
     def unmount_later(self, point):
         self.stack.callback(subprocess.run, ["umount", "-l", str(point)], stderr=subprocess.DEVNULL)
 
-    def kmsfs(self, program, name):
-        """A store of its own with a mount. Ends when the rig does."""
+    def kmsfs(self, program, name, *options):
+        """A store of its own with a mount, which takes `options` of kmsfs. Ends when the rig does."""
         mount = Kmsfs(program, self.place(name))
+        mount.options = options or mount.options
         run(program, "init", "--store", mount.store, "--key-file", mount.key, stdin=subprocess.DEVNULL)
         self.stack.callback(mount.stop)
         mount.start()
@@ -71,13 +72,13 @@ class Kmsfs:
 
     def __init__(self, program, place):
         self.program, self.store, self.key, self.point = program, place / "store", place / "key", place / "mount"
-        self.log, self.pid = place / "log", None
+        self.log, self.pid, self.options = place / "log", None, ("--audit", place / "audit")
         self.point.mkdir()
 
     def start(self):
         """Mounts; answers the seconds until `kmsfs mount` returned."""
         begin = time.monotonic()
-        keys = ("--store", self.store, "--key-file", self.key, "--anchor", "none", "--log", self.log)
+        keys = ("--store", self.store, "--key-file", self.key, "--anchor", "none", "--log", self.log, *self.options)
         run(self.program, "mount", *keys, self.point, stdin=subprocess.DEVNULL)
         took = time.monotonic() - begin
         self.pid = json.loads((self.point / ".kmsfs/status").read_text())["worker_pid"]

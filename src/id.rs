@@ -33,5 +33,13 @@ impl VersionNo {
 pub struct StoreId(pub [u8; 16]);
 
 /// A request that changes something; a commit that comes twice under one id happens once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OpId(pub [u8; 16]);
+
+impl OpId {
+    /// As KMS writes the ids of requests: a UUID's shape.
+    pub fn request_id(self) -> String {
+        let hex: String = self.0.iter().map(|byte| format!("{byte:02X}")).collect();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+}

@@ -16,24 +16,32 @@
 //!
 //! | module | may import |
 //! | --- | --- |
-//! | `value`, `id`, `sealed`, `time` | nothing of ours |
+//! | `value`, `id`, `sealed`, `time`, `durable` | nothing of ours |
 //! | [`secret`] | `id`, `time` |
 //! | [`crypto`] | `value`, `id`, `sealed` |
-//! | [`store`] | `id`, `sealed` |
+//! | [`store`] | `id`, `sealed`, `durable` |
+//! | `estate` | [`crypto`], `value`, `id`, `sealed` |
+//! | [`audit`] | `id`, `time`, [`secret`], `sealed`, [`crypto`], [`store`], `durable` |
 //! | [`vault`] | all of the above |
-//! | [`fs`] | [`vault`], [`secret`], `value`, `id`, `time`: no key, no engine |
-//! | [`daemon`] | [`fs`], [`vault`], [`store`], [`crypto`] |
-//! | [`cli`] | [`daemon`] and what it stands on |
+//! | [`api`] | [`vault`], [`secret`], `value`, `id`, `time` |
+//! | [`fs`] | [`vault`], [`api`], `estate`, [`secret`], `value`, `id`, `time`: no key, no engine |
+//! | `daemon` | [`fs`], [`vault`], [`audit`], [`store`], `estate`, [`crypto`], `durable` |
+//! | [`cli`] | `daemon`, [`api`], [`audit`], [`fs`], [`vault`], [`store`], [`crypto`], [`secret`], `value`, `id`, `time` |
 //!
 //! # Invariants
 //!
 //! - Plaintext lives in [`value::Value`] alone, which is wiped when dropped.
+//! - What was not recorded was not done: [`audit`] comes before every answer that discloses or changes something.
 //! - What a writer was told is done is on the disk, whole; what was refused changed nothing.
-//! - Only `fs/fuse` names fuser; only `store/sqlite` names rusqlite.
+//! - Only `fs/fuse` names fuser; only `store/sqlite` names rusqlite; only `crypto` names aes-gcm.
 
+pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod crypto;
-pub mod daemon;
+mod daemon;
+mod durable;
+mod estate;
 pub mod fs;
 pub mod id;
 pub mod sealed;

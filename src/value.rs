@@ -52,6 +52,11 @@ impl Value {
         self.bytes[offset..end].copy_from_slice(data);
     }
 
+    /// What stands from `from` on, to be written in place.
+    pub fn tail(&mut self, from: usize) -> &mut [u8] {
+        &mut self.bytes[from..]
+    }
+
     /// Cuts or fills with zeros to exactly `len` bytes; what is cut off is wiped.
     pub fn resize(&mut self, len: usize) {
         if len > self.bytes.capacity() {

@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use kmsfs::cli::EXITS;
 use room::Room;
 use rusqlite::Connection;
 
@@ -53,13 +54,13 @@ fn a_wrong_key_is_20() {
 fn a_damaged_slot_is_21_and_another_one_still_opens() {
     let room = Room::new();
     room.init();
-    room.kmsfs("rekey add-key-file --store store --key-file key second").expect(0);
+    room.kmsfs("rekey add-key-file --store store --anchor anchor --key-file key second").expect(0);
     damage_record(&room, FIRST_SLOT);
     room.kmsfs(VERIFY).refused(21, "unlock slot 0 of the store is damaged");
     assert!(room.kmsfs("rekey list --store store").expect(0).out.contains("0     damaged"));
     let said = room.kmsfs("verify --store store --key-file second").expect(22);
     assert!(said.out.contains("problem: unlock slot 0 is damaged"), "{said:#?}");
-    room.kmsfs("rekey remove --store store --key-file second 0").expect(0);
+    room.kmsfs("rekey remove --store store --anchor anchor --key-file second 0").expect(0);
     room.kmsfs("verify --store store --key-file second").expect(0);
 }
 
@@ -115,7 +116,8 @@ fn a_store_in_use_is_11() {
 fn a_passphrase_opens_beside_a_key_file() {
     let room = Room::new();
     room.init();
-    room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\nnot this\n").expect(0);
+    room.kmsfs_fed("rekey add-passphrase --store store --anchor anchor --key-file key", "correct horse\nnot this\n")
+        .expect(0);
     room.kmsfs_fed("verify --store store --passphrase-file -", "correct horse").expect(0);
     room.kmsfs_fed("verify --store store --passphrase-file -", "correct cow\n").refused(20, "does not open");
     room.kmsfs_fed("verify --store store --passphrase-file -", "\n").expect(1);
@@ -130,7 +132,8 @@ fn a_passphrase_opens_beside_a_key_file() {
 fn a_full_slot_table_leaves_no_key_behind() {
     let room = Room::new();
     room.init();
-    let add = |file: &str| room.kmsfs(&format!("rekey add-key-file --store store --key-file key {file}"));
+    let add =
+        |file: &str| room.kmsfs(&format!("rekey add-key-file --store store --anchor anchor --key-file key {file}"));
     for number in 1..8 {
         add(&format!("key{number}")).expect(0);
     }
@@ -139,7 +142,7 @@ fn a_full_slot_table_leaves_no_key_behind() {
     assert!(!room.at("new").exists());
     // A file that was there before stays.
     fs::copy(room.at("key"), room.at("mine")).unwrap();
-    room.kmsfs("rekey remove --store store --key-file key 1").expect(0);
+    room.kmsfs("rekey remove --store store --anchor anchor --key-file key 1").expect(0);
     let said = add("mine").expect(1);
     assert!(said.err.contains("this key opens unlock slot 0 already") && room.at("mine").exists(), "{said:#?}");
     add("key1").expect(0);
@@ -149,9 +152,9 @@ fn a_full_slot_table_leaves_no_key_behind() {
 fn a_key_takes_one_slot() {
     let room = Room::new();
     room.init();
-    let said = room.kmsfs("rekey add-key-file --store store --key-file key key").expect(1);
+    let said = room.kmsfs("rekey add-key-file --store store --anchor anchor --key-file key key").expect(1);
     assert!(said.err.contains("this key opens unlock slot 0 already"), "{said:#?}");
-    let add = "rekey add-passphrase --store store --key-file key";
+    let add = "rekey add-passphrase --store store --anchor anchor --key-file key";
     room.kmsfs_fed(add, "correct horse\n").expect(0);
     let said = room.kmsfs_fed(add, "correct horse\n").expect(1);
     assert!(said.err.contains("this passphrase opens unlock slot 1 already"), "{said:#?}");
@@ -171,6 +174,42 @@ fn init_and_mount_leave_no_half_of_a_pair() {
     assert!(!room.at("fresh").exists());
 }
 
+/// Rounds of a race, each with another outcome perhaps.
+const ROUNDS: usize = 40;
+
+/// Whoever is first makes the pair of store and key; the other says so, and spoils nothing.
+#[test]
+fn of_two_who_make_a_store_one_does() {
+    for _ in 0..ROUNDS {
+        let room = Room::new();
+        let started = [(); 2].map(|()| room.start("init --store store --key-file key"));
+        let said = started.map(room::Started::end);
+        let lost: Vec<_> = said.iter().filter(|said| said.code != 0).collect();
+        assert_eq!(lost.len(), 1, "{said:#?}");
+        let known = [(11, "in use by another process"), (1, "there is a store in")];
+        assert!(known.iter().any(|(code, words)| lost[0].code == *code && lost[0].err.contains(words)), "{said:#?}");
+        room.kmsfs(VERIFY).expect(0);
+    }
+}
+
+/// Its key is there, and its store not yet.
+#[test]
+fn a_store_in_the_making_is_11() {
+    let room = Room::new();
+    room.init();
+    fs::create_dir(room.at("made")).unwrap();
+    let lock = fs::File::create(room.at("made/store.lock")).unwrap();
+    let init = "init --store made --key-file key";
+    let mount = "mount --init --store made --key-file key --anchor none --log log M";
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for verb in [init, mount] {
+        room.kmsfs(verb).refused(11, "in use by another process");
+    }
+    drop(lock);
+    room.kmsfs(mount).refused(1, "but no store");
+    room.kmsfs(init).expect(0);
+}
+
 #[test]
 fn completions_are_scripts_of_their_shells() {
     let room = Room::new();
@@ -182,6 +221,49 @@ fn completions_are_scripts_of_their_shells() {
     }
 }
 
+/// A copy of the store from before a rekey, put in its place, would let the removed key in again.
+#[test]
+fn an_older_copy_does_not_bring_a_removed_key_back() {
+    let room = Room::new();
+    room.init();
+    room.kmsfs("rekey add-key-file --store store --anchor anchor --key-file key second").expect(0);
+    room::copy_dir(&room.at("store"), &room.at("older"));
+    room.kmsfs("rekey remove --store store --anchor anchor --key-file second 0").expect(0);
+    room.kmsfs("verify --store store --key-file key").refused(20, "does not open any unlock slot");
+    fs::remove_dir_all(room.at("store")).unwrap();
+    fs::rename(room.at("older"), room.at("store")).unwrap();
+    let rekey = room.kmsfs("rekey add-key-file --store store --anchor anchor --key-file key third");
+    rekey.refused(23, "the store was rolled back, from change 3 to change 2");
+    assert!(!room.at("third").exists());
+}
+
+/// The anchor refuses an older state, also one that was restored, until somebody says that it is meant.
+#[test]
+fn an_older_backup_is_what_the_anchor_refuses() {
+    let room = Room::new();
+    let mount = "mount --init --store store --key-file key --anchor anchor --log log M";
+    room.kmsfs(mount).expect(0);
+    room.kmsfs("backup out M").expect(0);
+    fs::create_dir(room.at("M/later")).unwrap();
+    room.kmsfs("umount M").expect(0);
+    let again = |more: &str| {
+        fs::remove_dir_all(room.at("store")).unwrap();
+        room.kmsfs(&format!("restore-backup --store store --key-file key --anchor anchor {more} out")).expect(0)
+    };
+    let said = again("");
+    for words in ["the next mount is refused: the store was rolled back", "mount once with --accept-rollback"] {
+        assert!(said.err.contains(words), "{said:#?}");
+    }
+    room.kmsfs(mount).refused(23, "the store was rolled back");
+    assert!(!again("--accept-rollback").err.contains("refused"));
+    room.kmsfs(mount).expect(0);
+    assert!(!room.at("M/later").exists());
+    room.kmsfs("umount M").expect(0);
+    let said = room.kmsfs("restore-backup --store other --key-file key --anchor anchor --json out").expect(0);
+    let said: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&said["restored"], &said["verified"]), (&true.into(), &true.into()));
+}
+
 #[test]
 fn every_verb_has_a_man_page() {
     let room = Room::new();
@@ -189,9 +271,22 @@ fn every_verb_has_a_man_page() {
     for verb in ["", "-init", "-mount", "-umount", "-status", "-verify", "-rekey", "-completions", "-man"] {
         let page = fs::read_to_string(room.at(&format!("pages/kmsfs{verb}.1"))).unwrap();
         assert!(page.contains(".TH kmsfs"), "{verb}");
+        // The tables are the program's own, on every page.
+        for (exit, meaning) in EXITS {
+            assert!(page.contains(&format!(".TP\n\\fB{}\\fR\n{meaning}\n", exit.code())), "{verb}: {meaning}\n{page}");
+        }
+        for section in ["EXIT STATUS", "FILES", "ENVIRONMENT"] {
+            assert!(
+                page.contains(&format!(".SH \"{section}\"")) || page.contains(&format!(".SH {section}\n")),
+                "{verb}: {section}"
+            );
+        }
+        for word in ["/etc/kmsfs/master.key", "KMSFS_LOG"] {
+            assert!(page.contains(word), "{verb}: {word}");
+        }
     }
     let page = fs::read_to_string(room.at("pages/kmsfs.1")).unwrap();
-    assert!(page.contains("Exit codes"), "{page}");
+    assert!(!page.contains("EXTRA"), "{page}");
 }
 
 /// A device as it is on most systems: for everybody. Here it may be root's alone.

@@ -8,7 +8,7 @@
 mod room;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,8 +33,12 @@ fn status(point: &Path) -> serde_json::Value {
     serde_json::from_slice(&fs::read(point.join(".kmsfs/status")).unwrap()).unwrap()
 }
 
-fn worker(point: &Path) -> Pid {
-    let pid = status(point)["worker_pid"].as_i64().unwrap();
+/// The processes behind a mount, as its status calls them.
+const ROLES: [&str; 2] = ["keeper_pid", "worker_pid"];
+
+/// The process that the status calls `role`.
+fn process(point: &Path, role: &str) -> Pid {
+    let pid = status(point)[role].as_i64().unwrap();
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
@@ -63,14 +67,16 @@ fn a_mount_keeps_nothing_of_its_command() {
     // Were the daemon to keep stdout or stderr open, this would wait for it for ever.
     let said = room.kmsfs(MOUNT).expect(0);
     assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
-    let pid = worker(&room.at("M")).as_raw_nonzero();
-    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
-    for (fd, expected) in [(0, Path::new("/dev/null")), (1, Path::new("/dev/null")), (2, &*room.at("log"))] {
-        assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap(), expected);
+    for role in ROLES {
+        let pid = process(&room.at("M"), role).as_raw_nonzero();
+        assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+        for (fd, expected) in [(0, Path::new("/dev/null")), (1, Path::new("/dev/null")), (2, &*room.at("log"))] {
+            assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap(), expected);
+        }
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     }
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     room.kmsfs("umount M").expect(0);
 }
 
@@ -82,7 +88,7 @@ fn the_log_is_where_it_is_asked_to_be() {
     let mode = |name: &str| fs::metadata(room.at(name)).unwrap().permissions().mode() & 0o7777;
     assert_eq!([mode("new"), mode("new/dir"), mode("new/dir/log")], [0o700, 0o700, 0o600]);
     let first = fs::read_to_string(room.at("new/dir/log")).unwrap();
-    assert!(first.contains(" mounted ") && first.contains(" unmounted "), "{first}");
+    assert!(first.contains(" mounted ") && first.contains(" is unmounted"), "{first}");
     assert!(!first.contains("Failed to umount"), "fuser warns of nothing: {first}");
     // It goes on where it was, also by another name of its directory.
     std::os::unix::fs::symlink(room.at("new/dir"), room.at("link")).unwrap();
@@ -126,12 +132,12 @@ fn a_log_is_refused_where_it_must_not_be() {
 fn sighup_opens_the_log_anew() {
     let room = room();
     room.kmsfs(MOUNT).expect(0);
-    let pid = worker(&room.at("M"));
+    let pid = process(&room.at("M"), "keeper_pid");
     fs::rename(room.at("log"), room.at("log.1")).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     // Nothing tells when the signal is heard but the file.
     let began = Instant::now();
-    while !fs::read_to_string(room.at("log")).is_ok_and(|log| log.contains("the log goes on here")) {
+    while !fs::read_to_string(room.at("log")).is_ok_and(|log| log.contains("goes on with the mount")) {
         assert!(began.elapsed() < END, "there is no new log");
         std::thread::yield_now();
     }
@@ -147,7 +153,7 @@ fn sighup_opens_the_log_anew() {
     }
     room.kmsfs("umount M").expect(0);
     let log = |name: &str| fs::read_to_string(room.at(name)).unwrap();
-    assert!(log("log.2").contains(" unmounted ") && !log("log.1").contains("goes on"), "{}", log("log.1"));
+    assert!(log("log.2").contains(" is unmounted") && !log("log.1").contains("goes on with"), "{}", log("log.1"));
     assert!(!room.at("other").exists());
 }
 
@@ -204,13 +210,53 @@ fn a_fresh_machine_takes_one_command() {
 }
 
 #[test]
+fn the_way_to_a_mount_that_is_made_is_open_to_others() {
+    assert!(is_root(), "this test mounts: it must be run by root");
+    let room = Room::new();
+    room.kmsfs("mount --init --store store --key-file key --anchor none --log log a/b/M").expect(0);
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask);
+    for dir in ["a", "a/b"] {
+        let mode = fs::metadata(room.at(dir)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o777 & !umask.as_raw_mode(), "{dir}");
+    }
+    assert_eq!(fs::metadata(room.at("store")).unwrap().permissions().mode() & 0o777, 0o700);
+    room.kmsfs("umount a/b/M").expect(0);
+}
+
+/// Rounds of a race, each with another outcome perhaps.
+const ROUNDS: usize = 20;
+
+/// Of two that come at once to a machine without a store one mounts; the other says what is in its way.
+#[test]
+fn a_fresh_machine_takes_one_of_two_commands() {
+    assert!(is_root(), "this test mounts: it must be run by root");
+    for round in 0..ROUNDS {
+        let room = Room::new();
+        let points = if round % 2 == 0 { ["M", "M"] } else { ["M", "N"] };
+        let mount = |point| format!("mount --init --store store --key-file key --anchor none --log log {point}");
+        let started = points.map(|point| room.start(&mount(point)));
+        let said = started.map(room::Started::end);
+        let done: Vec<usize> = (0..2).filter(|at| said[*at].code == 0).collect();
+        assert_eq!(done.len(), 1, "{said:#?}");
+        let lost = &said[1 - done[0]];
+        let known = [(11, "in use"), (10, "is mounted on"), (1, "there is a store in")];
+        assert!(known.iter().any(|(code, words)| lost.code == *code && lost.err.contains(words)), "{lost:#?}");
+        assert_eq!(room.mounts(), [room.at(points[done[0]])]);
+        assert_eq!(status(&room.at(points[done[0]]))["health"], "ok");
+        room.kmsfs(&format!("umount {}", points[done[0]])).expect(0);
+        room.kmsfs("verify --store store --key-file key").expect(0);
+    }
+}
+
+#[test]
 fn a_passphrase_reaches_the_daemon_unseen() {
     let room = room();
-    room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\n").expect(0);
+    room.kmsfs_fed("rekey add-passphrase --store store --anchor anchor --key-file key", "correct horse\n").expect(0);
     let mount = "mount --store store --anchor anchor --log log --passphrase-file";
     room.kmsfs_fed(&format!("{mount} - M"), "correct horse\n").expect(0);
-    let pid = worker(&room.at("M")).as_raw_nonzero();
-    for file in ["cmdline", "environ"] {
+    for (role, file) in ROLES.into_iter().flat_map(|role| [(role, "cmdline"), (role, "environ")]) {
+        let pid = process(&room.at("M"), role).as_raw_nonzero();
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap();
         assert!(!bytes.windows(5).any(|window| window == b"horse"), "{file} shows the passphrase");
     }
@@ -222,12 +268,57 @@ fn a_passphrase_reaches_the_daemon_unseen() {
     room.kmsfs("umount M").expect(0);
 }
 
+/// The owner of what /proc has of a process: root, once nobody may look into it or dump it.
+fn proc_owner(pid: u32) -> u32 {
+    fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid()
+}
+
+#[test]
+fn a_process_is_closed_to_others_before_it_knows_a_passphrase() {
+    let room = Room::of_user();
+    let user = |args: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "1000", "--regid", "1000", "--clear-groups", "--"]).arg(room.at("kmsfs"));
+        command.args(args.split_whitespace()).current_dir(room.at("")).env("HOME", room.at(""));
+        command
+    };
+    let plain = "--store store --log log --anchor none";
+    assert!(user("init --store store --key-file key").output().unwrap().status.success());
+    for args in [
+        format!("mount {plain} --passphrase-file - M"),
+        format!("mount --init {plain} --passphrase-file - M"),
+        "mount -f --store store --passphrase-file - M".to_owned(),
+        format!("serve {plain} M"),
+        "init --store other --passphrase-file -".to_owned(),
+        "verify --store store --passphrase-file -".to_owned(),
+        "rekey add-passphrase --store store --key-file key".to_owned(),
+    ] {
+        let mut child =
+            user(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // It reads to the end of what it is given, which does not come: when the first word is taken, it is still at it.
+        std::io::Write::write_all(&mut input, b"correct horse").unwrap();
+        let began = Instant::now();
+        while rustix::io::ioctl_fionread(&input).unwrap() > 0 {
+            assert!(began.elapsed() < END, "{args}: nobody reads");
+            std::thread::yield_now();
+        }
+        let (owner, limits) = (proc_owner(child.id()), fs::read_to_string(format!("/proc/{}/limits", child.id())));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(owner, 0, "{args}: its user may look into it");
+        let limits = limits.unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{args}: {core}");
+    }
+}
+
 #[test]
 fn sigterm_and_sigint_unmount() {
     let room = room();
     for signal in [Signal::TERM, Signal::INT] {
         room.kmsfs(MOUNT).expect(0);
-        let pid = worker(&room.at("M"));
+        let pid = process(&room.at("M"), "keeper_pid");
         let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         kill_process(pid, signal).unwrap();
         await_end(&handle);
@@ -241,8 +332,10 @@ fn sigterm_on_a_mount_in_use_waits_for_its_last_user() {
     let room = room();
     room.kmsfs(MOUNT).expect(0);
     let held = fs::File::open(room.at("M")).unwrap();
+    let began = Instant::now();
     room.kmsfs("umount M").refused(10, "is in use");
-    let pid = worker(&room.at("M"));
+    assert!(began.elapsed() >= Duration::from_millis(500), "a use that passes is waited for: {:?}", began.elapsed());
+    let pid = process(&room.at("M"), "keeper_pid");
     let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     drop(held);
@@ -255,6 +348,7 @@ fn a_daemon_that_nobody_waits_for_takes_its_mount_down() {
     let room = room();
     let mut daemon = Command::new(KMSFS);
     daemon.arg("serve").arg("--store").arg(room.at("store")).arg("--key-file").arg(room.at("key"));
+    daemon.arg("--audit").arg(room.at("audit"));
     daemon.args(["--anchor", "none", "--log"]).arg(room.at("log")).arg(room.at("M")).stdout(Stdio::piped());
     let mut child = daemon.spawn().unwrap();
     // As when the command that started it was killed.
@@ -276,6 +370,8 @@ fn a_foreground_mount_ends_with_its_mount() {
         .arg(room.at("key"))
         .arg("--anchor")
         .arg(room.at("anchor"))
+        .arg("--audit")
+        .arg(room.at("audit"))
         .arg(room.at("M"))
         .stderr(Stdio::piped())
         .spawn()
@@ -287,7 +383,7 @@ fn a_foreground_mount_ends_with_its_mount() {
         line.clear();
         assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "the daemon ended");
     }
-    assert_eq!(worker(&room.at("M")), Pid::from_child(&child));
+    assert_eq!(process(&room.at("M"), "keeper_pid"), Pid::from_child(&child));
     room.kmsfs("umount M").expect(0);
     assert!(child.wait().unwrap().success());
 }
@@ -296,10 +392,12 @@ fn a_foreground_mount_ends_with_its_mount() {
 fn a_killed_daemon_leaves_a_mount_that_is_told_and_taken_away() {
     let room = room();
     room.kmsfs(MOUNT).expect(0);
-    let pid = worker(&room.at("M"));
-    let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    await_end(&handle);
+    // The keeper first, which would start another worker.
+    for pid in ROLES.map(|role| process(&room.at("M"), role)) {
+        let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        await_end(&handle);
+    }
     room.kmsfs(MOUNT).refused(10, "whose daemon is gone");
     room.kmsfs("status M").refused(10, "is gone");
     room.kmsfs("umount M").expect(0);
@@ -364,6 +462,8 @@ fn an_ordinary_user_mounts() {
         room::USER,
         "kmsfs mount --init M
         cat M/.kmsfs/status
+        kmsfs upgrade M >/dev/null
+        grep -q workers_before.:.1 M/.kmsfs/status && echo upgraded
         kmsfs umount M
         test ! -e M/.kmsfs
         kmsfs verify
@@ -373,6 +473,7 @@ fn an_ordinary_user_mounts() {
     let said = said.expect(0);
     assert!(said.out.contains("600 .local/state/kmsfs/kmsfs.log"), "{said:?}");
     assert!(said.out.contains("worker_pid") && said.out.contains("sound      true"), "{said:?}");
+    assert!(said.out.contains("\nupgraded\n"), "{said:?}");
     assert_eq!(said.err, "");
 }
 
@@ -423,14 +524,15 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 #[test]
 fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
     let room = room();
-    room.kmsfs_fed("rekey add-passphrase --store store --key-file key", "correct horse\n").expect(0);
-    room.kmsfs("rekey remove --store store --key-file key 0").expect(0);
+    room.kmsfs_fed("rekey add-passphrase --store store --anchor anchor --key-file key", "correct horse\n").expect(0);
+    room.kmsfs("rekey remove --store store --anchor anchor --key-file key 0").expect(0);
     let on_terminal = |args: &[&str]| {
         let mut command = Command::new("python3");
         command.args(["-c", TERMINAL]).args(args).current_dir(room.at("")).env("XDG_CONFIG_HOME", room.at(""));
         command.output().unwrap()
     };
-    let mount = ["--store", "store", "--anchor", "anchor", "--log", "log", "--passphrase-file", "-", "M"];
+    let mount =
+        ["--store", "store", "--audit", "audit", "--anchor", "anchor", "--log", "log", "--passphrase-file", "-", "M"];
     let asked = on_terminal(&[&["Passphrase: ", "correct horse", KMSFS, "mount"], &mount[..]].concat());
     let shown = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.success() && shown.starts_with("Passphrase: |") && !shown.contains("horse"), "{asked:?}");

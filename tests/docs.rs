@@ -5,6 +5,7 @@
 
 mod room;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -36,14 +37,29 @@ fn named_tests(text: &str) -> impl Iterator<Item = (&str, &str)> {
     words.filter_map(|word| word.split_once("::")).filter(|(file, _)| file.ends_with(".rs"))
 }
 
+/// What the test `test` of `file` says: its body, and the tables of the file that it names. None where there is no such test.
+fn test_text(file: &str, test: &str) -> Option<String> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let source = fs::read_to_string(tests.join(file)).unwrap_or_default();
+    let cut = |from: usize, end: &str| source[from..].split_inclusive(end).next().unwrap().to_owned();
+    let mut text = cut(source.find(&format!("#[test]\nfn {test}()"))?, "\n}\n");
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for (at, _) in source.match_indices("\nconst ") {
+        let name = source[at..].trim_start().strip_prefix("const ").unwrap().split(':').next().unwrap();
+        if text.split(|c| !is_word(c)).any(|word| word == name) {
+            let end = if source[at + 1..].lines().next().unwrap().ends_with(';') { ";\n" } else { "\n];\n" };
+            text += &cut(at, end);
+        }
+    }
+    Some(text)
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut missing = Vec::new();
     for (path, text) in pages() {
         for (file, test) in named_tests(&text) {
-            let source = fs::read_to_string(tests.join(file)).unwrap_or_default();
-            if !source.contains(&format!("#[test]\nfn {test}()")) {
+            if test_text(file, test).is_none() {
                 missing.push(format!("{path}: {file}::{test}"));
             }
         }
@@ -59,6 +75,24 @@ fn the_exit_codes_are_those_of_the_program() {
     for name in ["README.md", "docs/operations.md"] {
         assert_eq!(page(name).lines().filter(is_code).collect::<Vec<_>>(), program, "{name}");
     }
+}
+
+/// Each verb of the program stands in the README's table, and none besides.
+#[test]
+fn the_commands_are_those_of_the_program() {
+    let help = Room::new().kmsfs("--help").expect(0).out;
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // A line that goes on from the one above stands further in.
+    let begins = listed.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let verbs: BTreeSet<_> = begins.map(|line| line.split_whitespace().next().unwrap()).collect();
+    let readme = page("README.md");
+    let rows =
+        readme.lines().skip_while(|line| *line != "## Commands").take_while(|line| !line.starts_with("## Where"));
+    let named: BTreeSet<_> = rows
+        .flat_map(|row| row.split("`kmsfs ").skip(1))
+        .map(|words| words.split([' ', '`']).next().unwrap())
+        .collect();
+    assert_eq!(named, verbs);
 }
 
 /// One command mounts, six lines write, read, rotate, roll back, delete and restore, one command tests.
@@ -104,4 +138,82 @@ fn the_loop_that_restores_everything_works() {
         run("test -z \"$(ls M/prod/.deleted)\"; for s in db db/a/x web; do test $(cat M/prod/$s/current) = $s; done");
     assert!(said.status.success(), "{said:?}");
     room.kmsfs("umount M").expect(0);
+}
+
+/// The rows of the table below `heading`, each a list of its cells.
+fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let rows = text.lines().skip_while(|line| *line != heading).skip(1).skip_while(|line| !line.starts_with('|'));
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// Each action that the api answers stands in the table of operations, and each row there has tests, one of which asks the api. A
+/// test of the api has the action's name in it, and one of the verbs the verb's.
+#[test]
+fn every_operation_is_proven() {
+    let rows = table(&page("docs/semantics.md"), "## The operations of KMS");
+    for row in &rows {
+        let tests: Vec<_> = named_tests(row.last().unwrap()).collect();
+        let of_api = |(file, _): &(&str, &str)| *file == "mount/api.rs" || *file == "mount/verbs.rs";
+        assert!(!tests.is_empty() && tests.iter().any(of_api), "no test is named for {}", row[0]);
+        let actions =
+            row[0].split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.starts_with(char::is_uppercase));
+        let verbs = row[2].split('`').skip(1).step_by(2).flat_map(|verb| verb.split(' ').next());
+        let (actions, verbs): (Vec<_>, Vec<_>) = (actions.collect(), verbs.collect());
+        for (file, test) in tests {
+            let wanted = match file {
+                "mount/api.rs" => &actions,
+                "mount/verbs.rs" => &verbs,
+                // Gestures have no names.
+                _ => continue,
+            };
+            let text = test_text(file, test).unwrap();
+            let has =
+                |word: &&str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|other| other == *word);
+            assert!(wanted.iter().any(has), "{file}::{test} does not try {}", row[0]);
+        }
+    }
+    let told: BTreeSet<&str> = rows.iter().flat_map(|row| row[0].split([' ', ',', ':', '(', ')', '\''])).collect();
+    let missing: Vec<_> = kmsfs::api::actions().filter(|action| !told.contains(action)).collect();
+    assert!(missing.is_empty(), "not in the table of operations: {missing:?}");
+    let api = page("docs/api.md");
+    let untold: Vec<_> = kmsfs::api::actions().filter(|action| !api.contains(&format!("`{action}`"))).collect();
+    assert!(untold.is_empty(), "not in docs/api.md: {untold:?}");
+}
+
+/// Each code that the sources have stands in the table of codes, and the test that it names looks for it.
+#[test]
+fn every_error_code_is_produced() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = ["src/secret/refusal.rs", "src/api/error.rs"].map(|path| fs::read_to_string(root.join(path)).unwrap());
+    let is_code = |word: &&str| {
+        let begins = [
+            "Invalid",
+            "Missing",
+            "Forbidden.",
+            "Rejected.",
+            "Duplicate.",
+            "Unsupported",
+            "Internal",
+            "Service",
+            "DryRun",
+        ];
+        begins.iter().any(|begin| word.starts_with(begin))
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
+    };
+    let sources: BTreeSet<&str> =
+        source.iter().flat_map(|text| text.split('"').skip(1).step_by(2)).filter(is_code).collect();
+    assert!(sources.len() > 20, "they were found at all: {sources:?}");
+    let text = page("docs/semantics.md");
+    let rows = table(&text, "### Error codes");
+    let told: BTreeSet<&str> = rows.iter().flat_map(|row| row[0].split('`').skip(1).step_by(2)).collect();
+    assert_eq!(told, sources);
+    for row in &rows {
+        let tests: Vec<_> = named_tests(&row[3]).collect();
+        assert_eq!(tests.is_empty(), row[3] == "-", "{}", row[0]);
+        for (file, test) in tests {
+            let (text, code) = (test_text(file, test).unwrap(), row[0].trim_matches('`'));
+            assert!(text.contains(&format!("\"{code}\"")), "{file}::{test} does not look for {code}");
+        }
+    }
 }

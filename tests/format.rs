@@ -54,7 +54,7 @@ impl Filled {
 
     fn caller(&mut self) -> Caller {
         self.ops += 1;
-        Caller { uid: 1000 + u32::from(self.ops), gid: 100, op: OpId([self.ops; 16]) }
+        Caller { uid: 1000 + u32::from(self.ops), gid: 100, tid: 0, op: OpId([self.ops; 16]), gesture: "test" }
     }
 
     fn instance(&mut self, name: &str) -> NodeId {
@@ -73,7 +73,7 @@ impl Filled {
         let caller = self.caller();
         let value = Value::copy_of(bytes);
         let id = id.map(|id| VersionId::parse(id.as_bytes()).unwrap());
-        let draft = Draft { id, no: None, bytes: &value, append: false, room: None };
+        let draft = Draft { id, ..Draft::of(&value) };
         let Written::Added(no) = self.vault.put_value(caller, secret, draft).unwrap() else { panic!("a replay") };
         self.values.insert((secret, no), bytes.to_vec());
         no
@@ -101,9 +101,9 @@ fn fill() -> Filled {
     let label = |name: &str| StageLabel::parse(name.as_bytes()).unwrap();
     let version = |id: &str| VersionId::parse(id.as_bytes()).unwrap();
     let caller = filled.caller();
-    filled.vault.move_stage(caller, password.id(), &label("canary"), &version("v7")).unwrap();
+    filled.vault.move_stage(caller, password.id(), &label("canary"), &version("v7"), None).unwrap();
     let caller = filled.caller();
-    filled.vault.move_stage(caller, password.id(), &label("ACSCurrent"), &version("v9")).unwrap();
+    filled.vault.move_stage(caller, password.id(), &label("ACSCurrent"), &version("v9"), None).unwrap();
     filled.put(password.id(), Some("2024-01-01"), b"named");
     let caller = filled.caller();
     filled.vault.set_tags(caller, password.id(), Tags::parse_file(b"env=prod\na=b c=d\nempty=\n").unwrap()).unwrap();

@@ -10,20 +10,23 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms of `src`, and the rooms that each may name: the table of `src/lib.rs`. A room that is not built yet may stand here.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+/// The rooms of `src`, and the rooms that each may name: the table of `src/lib.rs`. A room that is not built yet may stand
+/// here.
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("value", &[]),
     ("id", &[]),
     ("sealed", &[]),
     ("time", &[]),
+    ("durable", &[]),
     ("secret", &["id", "time"]),
     ("crypto", &["value", "id", "sealed"]),
-    ("store", &["id", "sealed"]),
-    ("audit", &["id", "time", "secret", "sealed", "crypto", "store"]),
-    ("vault", &["value", "id", "sealed", "time", "secret", "crypto", "store", "audit"]),
+    ("store", &["id", "sealed", "durable"]),
+    ("estate", &["value", "id", "sealed", "crypto"]),
+    ("audit", &["id", "time", "secret", "sealed", "crypto", "store", "durable"]),
+    ("vault", &["value", "id", "sealed", "time", "secret", "crypto", "store", "estate", "audit"]),
     ("api", &["value", "id", "time", "secret", "vault"]),
-    ("fs", &["value", "id", "time", "secret", "vault", "api"]),
-    ("daemon", &["fs", "vault", "store", "crypto"]),
+    ("fs", &["value", "id", "time", "secret", "estate", "vault", "api"]),
+    ("daemon", &["fs", "vault", "audit", "store", "estate", "crypto", "durable"]),
     ("cli", &["value", "id", "time", "secret", "crypto", "store", "audit", "vault", "api", "fs", "daemon"]),
     ("main", &["cli"]),
 ];
@@ -36,7 +39,8 @@ const ONE_PLACE: [(&str, &[&str]); 3] = [
 ];
 
 /// Files in which a system call leaves no choice.
-const UNSAFE: [&str; 1] = ["src/daemon/harden.rs"];
+const UNSAFE: [&str; 4] =
+    ["src/daemon/harden.rs", "src/daemon/strongbox.rs", "src/estate/table.rs", "src/fs/fuse/session.rs"];
 
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 5] = ["util", "utils", "common", "helpers", "manager"];
@@ -310,6 +314,19 @@ fn unsafe_stands_in_few_files_and_says_why() {
         }
     }
     none("unsafe code", &faults);
+}
+
+/// Values leave by `Vault::disclose`, which tells the audit. What takes one without is named here, and hands it to nobody.
+#[test]
+fn few_places_open_a_value_that_nobody_is_told_of() {
+    const PLACES: [&str; 4] =
+        ["src/vault/audited.rs", "src/vault/secrets.rs", "src/vault/values.rs", "src/fs/ops/write.rs"];
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| !PLACES.contains(&source.path.as_str())) {
+        let calls = source.code().filter(|(_, code)| has_word(code, "undisclosed"));
+        faults.extend(calls.map(|(line, code)| format!("{}:{line}: {}", source.path, code.trim())));
+    }
+    none("a value past the audit", &faults);
 }
 
 #[test]

@@ -4,20 +4,32 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
+    /// What was asked for is done.
     Done = 0,
+    /// A rule or the machine said no; also whatever has no code of its own.
     Refused = 1,
+    /// Nothing was tried. As in other programs of the shell.
     Usage = 2,
+    /// Another mount point, /dev/fuse or fusermount3 would help; the store was not touched.
     MountPoint = 10,
+    /// Worth another try when the other process has ended.
     InUse = 11,
+    /// The store may be sound: another key opens it, or none that is left.
     WrongKey = 20,
+    /// Told apart from a wrong key, since this key may well be the right one: another slot may still open.
     SlotDamaged = 21,
+    /// What is stored fails its checks; a backup is called for.
     StoreDamaged = 22,
+    /// Everything in it is sound and old. Only with --accept-rollback does it go on.
     RolledBack = 23,
+    /// Nothing was written to it.
     Newer = 24,
+    /// The store may be sound; what its audit says is not to be relied on.
+    AuditUnsound = 25,
 }
 
 /// Every exit code and what it says.
-pub const EXITS: [(Exit, &str); 10] = [
+pub const EXITS: [(Exit, &str); 11] = [
     (Exit::Done, "done"),
     (Exit::Refused, "refused or failed"),
     (Exit::Usage, "the command line cannot be understood"),
@@ -28,6 +40,7 @@ pub const EXITS: [(Exit, &str); 10] = [
     (Exit::StoreDamaged, "the store is damaged"),
     (Exit::RolledBack, "the store was rolled back or replaced by an older copy"),
     (Exit::Newer, "the store was written by a newer kmsfs"),
+    (Exit::AuditUnsound, "the audit is not as it was written"),
 ];
 
 impl Exit {

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::keys::{Asking, KeyArgs, StoreArgs};
 use super::report::CliError;
 use super::show;
-use crate::daemon::{self, Key, KeyError, KeySource, StoreFailure};
+use crate::daemon::{self, KeyError, KeySource, Site, StoreFailure};
 use crate::store::OpenError;
+use crate::vault::{CommitError, VaultError};
 
 /// Make an empty store, and its key file when that is missing
 ///
@@ -52,11 +53,18 @@ pub fn tell(made: &Made) -> Result<(), CliError> {
     show::print(&text)
 }
 
+/// Whether the store may be there although its making failed.
+fn may_be_made(error: &StoreFailure) -> bool {
+    matches!(error, StoreFailure::Vault(VaultError::Commit(CommitError::Unknown(_))))
+}
+
 /// Makes a store in `store` that `source` opens; a key file that is missing is made first.
 pub fn make(store: &Path, source: &KeySource) -> Result<Made, CliError> {
     if daemon::is_made(store)? {
         return Err(StoreFailure::from(OpenError::Exists(store.display().to_string())).into());
     }
+    // Taken before a key is read or made: of two who do this at once, one does, and the key is that of its store.
+    let site = Site::claim(store)?;
     let (key, key_file) = match source {
         KeySource::KeyFile(path) => match daemon::read_key(source, store) {
             Err(KeyError::Missing(_)) => (daemon::make_key_file(path, store)?, Some(path.clone())),
@@ -66,17 +74,25 @@ pub fn make(store: &Path, source: &KeySource) -> Result<Made, CliError> {
             (daemon::read_key(source, store)?, None)
         }
     };
-    make_with(store, &key, key_file)
-}
-
-fn make_with(store: &Path, key: &Key, key_file: Option<PathBuf>) -> Result<Made, CliError> {
-    if let Err(error) = daemon::make_store(store, key) {
-        // A key without a store would be in the way of the next try; where somebody else makes one, it may be with this key.
-        let elsewhere = matches!(error, StoreFailure::Open(OpenError::Exists(_) | OpenError::InUse(_)));
-        if !elsewhere && let Some(Err(error)) = key_file.as_deref().map(std::fs::remove_file) {
+    if let Err(error) = site.make(&key) {
+        // A key without a store would be in the way of the next try; a store without its key, for ever.
+        let unmade = key_file.as_deref().filter(|_| !may_be_made(&error));
+        if let Some(Err(error)) = unmade.map(std::fs::remove_file) {
             log::warn!("a key file that opens nothing is left: {error}");
         }
         return Err(error.into());
     }
     Ok(Made { store: store.to_owned(), key_file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_store_that_may_be_there_is_kept() {
+        for (error, may_be) in [(CommitError::Unknown("EIO".into()), true), (CommitError::Full, false)] {
+            assert_eq!(may_be_made(&VaultError::Commit(error).into()), may_be);
+        }
+    }
 }

@@ -1,16 +1,15 @@
 //! The arguments that name a store and what unlocks it, and the questions that are asked where they do not say.
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::places;
 use super::report::CliError;
+use super::{places, stdio};
 use crate::crypto::SlotKind;
-use crate::daemon::{self, Key, KeyError, KeySource};
+use crate::daemon::{self, AnchorPlace, Key, KeyError, KeySource};
 
 /// Which store.
 #[derive(Debug, Args)]
@@ -21,6 +20,11 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// Whether the command line says which.
+    pub fn is_given(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The directory, from the root.
     pub fn dir(&self) -> Result<PathBuf, CliError> {
         match &self.store {
@@ -43,6 +47,29 @@ pub struct KeyArgs {
     /// A systemd credential of this name, with the content of a key file
     #[arg(long, value_name = "NAME", global = true)]
     credential: Option<String>,
+}
+
+/// Where the store's anchor is.
+#[derive(Debug, Args)]
+pub struct AnchorArgs {
+    /// Where the store's anchor is kept; `none` does without [default: a file named after the store in
+    /// /var/lib/kmsfs-anchor for root, in $XDG_STATE_HOME/kmsfs/anchor else]
+    #[arg(long, value_name = "FILE|none", global = true)]
+    anchor: Option<PathBuf>,
+}
+
+/// Says that there is no anchor.
+pub const NO_ANCHOR: &str = "none";
+
+impl AnchorArgs {
+    /// The file, from the root.
+    pub fn place(&self) -> Result<AnchorPlace, CliError> {
+        Ok(match &self.anchor {
+            Some(path) if path.as_os_str() == NO_ANCHOR => AnchorPlace::Nowhere,
+            Some(path) => AnchorPlace::File(places::absolute(path)?),
+            None => AnchorPlace::In(places::anchors()?),
+        })
+    }
 }
 
 /// How often a passphrase is asked for.
@@ -107,10 +134,7 @@ pub fn passphrase(path: &Path, asking: Asking) -> Result<KeySource, CliError> {
         }
         .map(KeySource::Passphrase);
     }
-    // Not through std's stdin, whose buffer nobody wipes.
-    let stdin = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3);
-    let io = |source| KeyError::Io { path: path.to_owned(), source };
-    let mut stdin = File::from(stdin.map_err(|error| io(error.into()))?);
+    let mut stdin = stdio::stdin().map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
     Ok(KeySource::Passphrase(daemon::read_passphrase(&mut stdin, path)?))
 }
 

@@ -1,31 +1,57 @@
 //! The command line: one file per verb, each a shape of arguments and a `run`.
 //!
-//! Reading order: `exit` (the codes), `report` (errors told), `places` (defaults), `keys` and `options` (arguments that verbs
-//! share), `show` (output), then the verbs. Knows what people type and read; decides nothing about secrets. Invariants: no
-//! value and no key is ever an argument; every failure is told once, by `report`, with a code from the table.
+//! Reading order: `exit` (the codes), `report` and `moving` (errors told), `logging`, `places` (defaults), `keys` and `options` (arguments
+//! that verbs share), `reading` and `stdio` (plaintext in and out), `show`, `part` and `progress` (output), `address` and `client` (a mount's data), then the verbs, those on data in `data`,
+//! those that follow what happens in `follow`. Knows what people type and read; decides nothing about secrets.
+//! Invariants: no value and no key is ever an argument; every failure is told once, by `report`, with a code from the table.
 
+mod abort;
+mod address;
+mod backup;
+mod client;
 mod completions;
+mod data;
+mod doctor;
 mod exit;
+mod export;
+mod follow;
+mod fstab;
+mod import;
 mod init;
 mod keys;
+mod logging;
 mod man;
 mod mount;
+mod moving;
 mod options;
+mod part;
 mod places;
+mod progress;
+mod reading;
+mod recording;
 mod rekey;
 mod report;
+mod restore_backup;
+mod roles;
 mod show;
 mod status;
+mod stdio;
+mod subtree;
 mod umount;
+mod upgrade;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use exit::{EXITS, Exit, exit_table};
+#[doc(hidden)]
+pub use import::count as count_imported;
 use report::CliError;
+use roles::Role;
 
 /// A KMS secrets manager that is a filesystem: every secret is a directory.
 #[derive(Debug, Parser)]
@@ -40,75 +66,143 @@ enum Verb {
     Init(init::InitArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    Upgrade(upgrade::UpgradeArgs),
+    Abort(abort::AbortArgs),
+    Put(data::put::PutArgs),
+    Get(data::get::GetArgs),
+    Ls(data::ls::LsArgs),
+    Log(data::log::LogArgs),
+    Rollback(data::rollback::RollbackArgs),
+    Rm(data::rm::RmArgs),
+    Trash(data::trash::TrashArgs),
+    Restore(data::restore::RestoreArgs),
+    Purge(data::purge::PurgeArgs),
+    Tag(data::tag::TagArgs),
+    Untag(data::untag::UntagArgs),
+    RandomPassword(data::random_password::RandomPasswordArgs),
+    Exec(data::exec::ExecArgs),
+    Api(data::api::ApiArgs),
+    Events(follow::events::EventsArgs),
+    Watch(follow::watch::WatchArgs),
+    Audit(data::audit::AuditArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Verify(verify::VerifyArgs),
+    Backup(backup::BackupArgs),
+    RestoreBackup(restore_backup::RestoreBackupArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     Rekey(rekey::RekeyArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
 
-/// The variable with the log's filter: `warn`, `debug`, `kmsfs::daemon=trace`.
-const LOG_FILTER: &str = "KMSFS_LOG";
-
-/// What a daemon logs unless told otherwise: its own doings, and the troubles of what it stands on. At each unmount from
-/// outside fuser warns that the mount is gone.
-const DAEMON_LOG: &str = "warn,kmsfs=info,fuser=error";
+/// The variables that are read, and what each says.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    (logging::FILTER, "what is logged: error, warn, info, debug, or a module's own: kmsfs::daemon=debug"),
+    ("NO_COLOR", "no colours"),
+    ("CREDENTIALS_DIRECTORY", "where systemd has put what --credential names"),
+    ("FUSERMOUNT_PATH", "another fusermount3, for users other than root"),
+    ("HOME", "where places are for users other than root"),
+    ("XDG_DATA_HOME, XDG_CONFIG_HOME, XDG_STATE_HOME", "the same, for each kind of place"),
+];
 
 /// The whole command line, as help, completions and man pages see it.
 fn command() -> clap::Command {
-    Cli::command().after_help(format!(
-        "{}\nEnvironment:\n  {LOG_FILTER}  what is logged: error, warn, info, debug, or a module's own: kmsfs::daemon=debug\n  \
-         NO_COLOR   no colours",
-        exit_table()
-    ))
+    let variable = |(name, meaning): &(&str, &str)| format!("\n  {name}\n      {meaning}");
+    let environment: String = ENVIRONMENT.iter().map(variable).collect();
+    Cli::command().after_help(format!("{}\nEnvironment:{environment}", exit_table()))
 }
 
 /// Parses the command line, does what it says, and tells how it went.
 pub fn main() -> ExitCode {
-    let exit = if std::env::args_os().nth(1).is_some_and(|verb| verb == mount::SERVE) {
-        mount::ServeArgs::try_parse_from(std::env::args_os().skip(1)).map(serve)
-    } else {
-        command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)).map(|cli| run(cli.verb))
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.first().is_some_and(|program| fstab::is_called_as(program)) {
+        args = fstab::to_mount_args(&args);
+    }
+    let exit = match args.get(1).and_then(|word| Role::named(word)) {
+        Some(role) => {
+            logging::start(logging::DAEMON);
+            role.play(&args[1..])
+        }
+        None => command()
+            .try_get_matches_from(&args)
+            .and_then(|matches| Cli::from_arg_matches(&matches))
+            .map(|cli| run(cli.verb).unwrap_or_else(|error| report::tell(&error.to_failure()))),
     };
-    let exit = match exit {
-        Ok(outcome) => outcome.unwrap_or_else(|error| report::tell(&error.to_failure())),
-        Err(error) => tell_usage(&error),
-    };
-    ExitCode::from(exit.code())
-}
-
-fn serve(args: mount::ServeArgs) -> Result<Exit, CliError> {
-    start_log(DAEMON_LOG);
-    mount::serve(&args)
+    ExitCode::from(exit.unwrap_or_else(|error| tell_usage(&error)).code())
 }
 
 fn run(verb: Verb) -> Result<Exit, CliError> {
-    start_log(match verb {
-        Verb::Mount(_) => DAEMON_LOG,
+    logging::start(match verb {
+        Verb::Mount(_) => logging::DAEMON,
         Verb::Init(_)
         | Verb::Umount(_)
+        | Verb::Upgrade(_)
+        | Verb::Abort(_)
+        | Verb::Doctor(_)
         | Verb::Status(_)
         | Verb::Verify(_)
+        | Verb::Backup(_)
+        | Verb::RestoreBackup(_)
+        | Verb::Export(_)
+        | Verb::Import(_)
         | Verb::Rekey(_)
+        | Verb::Put(_)
+        | Verb::Get(_)
+        | Verb::Ls(_)
+        | Verb::Log(_)
+        | Verb::Rollback(_)
+        | Verb::Rm(_)
+        | Verb::Trash(_)
+        | Verb::Restore(_)
+        | Verb::Purge(_)
+        | Verb::Tag(_)
+        | Verb::Untag(_)
+        | Verb::RandomPassword(_)
+        | Verb::Exec(_)
+        | Verb::Api(_)
+        | Verb::Events(_)
+        | Verb::Watch(_)
+        | Verb::Audit(_)
         | Verb::Completions(_)
-        | Verb::Man(_) => "error",
+        | Verb::Man(_) => logging::VERB,
     });
     match verb {
         Verb::Init(args) => init::run(&args),
         Verb::Mount(args) => return mount::run(&args),
+        Verb::Doctor(args) => return doctor::run(&args),
         Verb::Umount(args) => umount::run(&args),
+        Verb::Upgrade(args) => upgrade::run(&args),
+        Verb::Abort(args) => abort::run(&args),
+        Verb::Put(args) => data::put::run(&args),
+        Verb::Get(args) => data::get::run(&args),
+        Verb::Ls(args) => data::ls::run(&args),
+        Verb::Log(args) => data::log::run(&args),
+        Verb::Rollback(args) => data::rollback::run(&args),
+        Verb::Rm(args) => data::rm::run(&args),
+        Verb::Trash(args) => data::trash::run(&args),
+        Verb::Restore(args) => data::restore::run(&args),
+        Verb::Purge(args) => data::purge::run(&args),
+        Verb::Tag(args) => data::tag::run(&args),
+        Verb::Untag(args) => data::untag::run(&args),
+        Verb::RandomPassword(args) => data::random_password::run(&args),
+        Verb::Exec(args) => data::exec::run(&args),
+        Verb::Audit(args) => data::audit::run(&args),
+        Verb::Api(args) => return data::api::run(&args),
+        Verb::Events(args) => follow::events::run(&args),
+        Verb::Watch(args) => follow::watch::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Backup(args) => backup::run(&args),
+        Verb::RestoreBackup(args) => restore_backup::run(&args),
+        Verb::Export(args) => export::run(&args),
+        Verb::Import(args) => import::run(&args),
         Verb::Rekey(args) => rekey::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
     }
     .map(|()| Exit::Done)
-}
-
-fn start_log(filter: &str) {
-    let env = env_logger::Env::new().filter_or(LOG_FILTER, filter);
-    env_logger::Builder::from_env(env).target(env_logger::Target::Stderr).init();
 }
 
 /// Help and versions are answers; all else that the parser says is an error of usage.

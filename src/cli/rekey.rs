@@ -7,17 +7,17 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::keys::{Asking, KeyArgs, StoreArgs, passphrase};
+use super::keys::{AnchorArgs, Asking, KeyArgs, StoreArgs, passphrase};
 use super::report::CliError;
 use super::{places, show};
 use crate::crypto::{KdfParams, SlotKind};
-use crate::daemon::{self, Key, KeyError, KeySource};
+use crate::daemon::{self, AnchorKeeper, Key, KeyError, KeySource, MountError};
 use crate::vault::{SlotInfo, Vault};
 
 /// Add, remove and list the keys and passphrases that open an unmounted store
 ///
 /// A store has up to eight unlock slots, each of which opens all of it; at least one stays. To change a key, add the new one,
-/// then remove the old one's slot. Backups made before still open with the old key.
+/// then remove the old one's slot. Backups made before still open with the old key; put in the store's place, its anchor tells.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: another key file instead of the present one
   kmsfs rekey list
@@ -28,6 +28,8 @@ pub struct RekeyArgs {
     store: StoreArgs,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    anchor: AnchorArgs,
     #[command(subcommand)]
     step: Step,
 }
@@ -65,12 +67,17 @@ enum Step {
 pub fn run(args: &RekeyArgs) -> Result<(), CliError> {
     daemon::harden();
     let store = args.store.dir()?;
-    let open = || -> Result<Arc<Vault>, CliError> { Ok(daemon::unlock_store(&store, &args.key.key_for(&store)?)?) };
+    // A slot's going is anchored, so that an older copy, which its key still opens, is known for one at once.
+    let open = || -> Result<(Arc<Vault>, AnchorKeeper), CliError> {
+        let vault = daemon::unlock_store(&store, &args.key.key_for(&store)?)?;
+        let anchored = daemon::hold(&args.anchor.place()?, &vault, &store, false).map_err(MountError::from)?;
+        Ok((vault, anchored))
+    };
     match &args.step {
         Step::List { json } => list(&daemon::slots_of(&store)?, *json),
         Step::AddKeyFile { file } => {
             // The store first: a key is made for one that opens.
-            let vault = open()?;
+            let (vault, _anchored) = open()?;
             let path = places::absolute(file)?;
             match daemon::read_key(&KeySource::KeyFile(path.clone()), &store) {
                 Err(KeyError::Missing(_)) => add_made(&vault, &daemon::make_key_file(&path, &store)?, &path),
@@ -78,11 +85,12 @@ pub fn run(args: &RekeyArgs) -> Result<(), CliError> {
             }
         }
         Step::AddPassphrase { from } => {
-            let vault = open()?;
+            let (vault, _anchored) = open()?;
             add(&vault, &daemon::read_key(&passphrase(from, Asking::Twice)?, &store)?)
         }
         Step::Remove { slot } => {
-            open()?.remove_slot(*slot)?;
+            let (vault, _anchored) = open()?;
+            vault.remove_slot(*slot)?;
             show::print(&format!("removed unlock slot {slot}\n"))
         }
     }

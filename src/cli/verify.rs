@@ -36,7 +36,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), CliError> {
             let error = CliError::Unopened(Box::new(error));
             // A script that asked for a report of a damaged store gets one, though nothing of it opens.
             if args.json && error.to_failure().code == Exit::StoreDamaged.code() {
-                tell(&VerifyReport { problems: vec![error.to_string()], ..VerifyReport::default() }, true)?;
+                tell(&VerifyReport::of(error.to_string()), true)?;
             }
             return Err(error);
         }
@@ -46,7 +46,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), CliError> {
 }
 
 fn tell(report: &VerifyReport, as_json: bool) -> Result<(), CliError> {
-    let VerifyReport { instances, secrets, versions, records, problems } = report;
+    let VerifyReport { instances, secrets, versions, records, problems, .. } = report;
     if as_json {
         return show::print_json(&json!({
             "sound": problems.is_empty(),

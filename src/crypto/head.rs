@@ -1,6 +1,6 @@
 //! The head: what the store held at its last commit, so that a row which is missing, or an old one, is found.
 //!
-//! `head = u64le counter || u32le next node || u64le records || u64le values || u64le wraps || digest[32]`
+//! `head = u64le counter || u32le next node || u64le records || u64le values || u64le wraps || digest[32] || slot mark[16] x 8`
 
 use super::CryptoError;
 
@@ -11,11 +11,38 @@ pub struct Head {
     pub counter: u64,
     /// The node number that comes next.
     pub next_node: u32,
+    /// Records, without header, slots and the head itself.
     pub records: u64,
+    /// Sealed values: one for each version.
     pub values: u64,
+    /// Wrapped keys: those of instances, of key versions and of values.
     pub wraps: u64,
     /// Over all records and wraps.
     pub digest: SetDigest,
+    /// Of the unlock slots, by number: one that was removed and put back has not the mark that stands here.
+    pub slots: [SlotMark; SLOTS],
+}
+
+/// The most unlock slots a store has: few, so that trying all of them costs little.
+pub const SLOTS: usize = 8;
+
+/// A keyed hash of an unlock slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotMark([u8; MARK_LEN]);
+
+impl SlotMark {
+    /// Of a slot that is not in use.
+    pub const NONE: SlotMark = SlotMark([0; MARK_LEN]);
+
+    /// The first bytes of the hash.
+    pub(super) fn from_hash(hash: &[u8; 32]) -> Self {
+        Self(*hash.first_chunk().expect("32 bytes begin with 16"))
+    }
+
+    /// The mark's bytes.
+    pub fn as_bytes(&self) -> &[u8; MARK_LEN] {
+        &self.0
+    }
 }
 
 /// A sum of keyed hashes modulo 2^256, least significant byte first: a set's digest that takes a change in constant time.
@@ -28,7 +55,9 @@ pub struct SetDigest([u8; DIGEST_LEN]);
 pub struct SetElement([u8; DIGEST_LEN]);
 
 const DIGEST_LEN: usize = 32;
-const HEAD_LEN: usize = 8 + 4 + 3 * 8 + DIGEST_LEN;
+const MARK_LEN: usize = 16;
+const SLOTS_AT: usize = 8 + 4 + 3 * 8 + DIGEST_LEN;
+const HEAD_LEN: usize = SLOTS_AT + SLOTS * MARK_LEN;
 
 impl SetElement {
     pub(super) fn from_bytes(bytes: [u8; DIGEST_LEN]) -> Self {
@@ -77,6 +106,7 @@ impl Head {
             bytes.extend_from_slice(&count.to_le_bytes());
         }
         bytes.extend_from_slice(&self.digest.0);
+        bytes.extend(self.slots.iter().flat_map(|mark| mark.0));
         bytes
     }
 
@@ -94,7 +124,12 @@ impl Head {
             records: long(12)?,
             values: long(20)?,
             wraps: long(28)?,
-            digest: SetDigest(bytes[36..].try_into().map_err(|_| malformed())?),
+            digest: SetDigest(bytes[36..SLOTS_AT].try_into().map_err(|_| malformed())?),
+            slots: std::array::from_fn(|at| {
+                let mut mark = SlotMark::NONE;
+                mark.0.copy_from_slice(&bytes[SLOTS_AT + at * MARK_LEN..][..MARK_LEN]);
+                mark
+            }),
         })
     }
 }
@@ -135,7 +170,10 @@ mod tests {
 
     #[test]
     fn a_head_reads_back() {
-        let head = Head { counter: 1, next_node: 64, records: 2, values: 3, wraps: 4, digest: SetDigest([7; 32]) };
+        let mut slots = [SlotMark::NONE; SLOTS];
+        slots[7] = SlotMark([9; MARK_LEN]);
+        let digest = SetDigest([7; 32]);
+        let head = Head { counter: 1, next_node: 64, records: 2, values: 3, wraps: 4, digest, slots };
         assert_eq!(Head::from_bytes(&head.to_bytes()), Ok(head));
         assert!(Head::from_bytes(&[0; HEAD_LEN - 1]).is_err());
     }

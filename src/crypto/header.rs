@@ -19,7 +19,9 @@ const CHECK_LEN: usize = 8;
 /// A store's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    /// The format of everything else; the header keeps its shape in all of them.
     pub format: u16,
+    /// Random, and part of all associated data.
     pub store: StoreId,
 }
 

@@ -4,8 +4,9 @@
 //! sub(label) = HKDF-Expand-SHA256(MasterKey, "kmsfs/0/" label || store id, 32)
 //!     MasterKey is 32 random bytes, so it serves as the pseudorandom key itself
 //! root records:  NodeKeys { meta: sub("root-meta"), index: sub("root-index") }
-//! head:          sub("head")         set digest: sub("set")         anchor: sub("anchor")
+//! head:          sub("head")         set digest: sub("set")         anchor: sub("anchor")     slots' marks: sub("slots")
 //! wraps of instances' keys: sub("wrap-node")      wraps of CMKs: sub("wrap-cmk")
+//! estate: sub("estate")                audit: sub("audit")
 //! ```
 
 use hkdf::Hkdf;
@@ -15,14 +16,16 @@ use zeroize::Zeroizing;
 
 use super::CryptoError;
 use super::aad::Aad;
+use super::audit::AuditKey;
 use super::envelope::{KEY_LEN, SEAL_OVERHEAD, open, pad, seal, unpad};
-use super::head::{Head, SetElement};
+use super::estate::EstateRoot;
+use super::head::{Head, SetElement, SlotMark};
 use crate::id::{NodeId, StoreId, VersionNo};
 use crate::sealed::Sealed;
 use crate::value::Value;
 
 /// Key bytes on the heap, wiped when dropped; never copied, never shown.
-struct Secret32(Box<Zeroizing<[u8; KEY_LEN]>>);
+pub(super) struct Secret32(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl Secret32 {
     fn zero() -> Self {
@@ -44,7 +47,7 @@ impl Secret32 {
         Ok(key)
     }
 
-    fn bytes(&self) -> &[u8; KEY_LEN] {
+    pub fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }
@@ -67,41 +70,57 @@ pub struct Dek(Secret32);
 /// A row of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowKey {
+    /// The node that the row belongs to.
     pub node: NodeId,
+    /// A number within the node: of a version, of a key version; 0 where it has one row only.
     pub no: u32,
 }
 
 /// Where a wrapped key stands.
 #[derive(Debug, Clone, Copy)]
 pub struct WrapContext {
+    /// The store it was made for.
     pub store: StoreId,
+    /// The instance it belongs to.
     pub scope: NodeId,
+    /// Its own row.
     pub row: RowKey,
 }
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordContext {
+    /// The store it was made for.
     pub store: StoreId,
+    /// Its own node.
     pub id: NodeId,
+    /// The instance whose keys seal it.
     pub scope: NodeId,
+    /// The list that it is found in.
     pub parent: NodeId,
+    /// Its name in that list, as the keyed index has it: a record that is renamed is sealed anew.
     pub index: [u8; 16],
 }
 
 /// Where a value stands.
 #[derive(Debug, Clone, Copy)]
 pub struct ValueContext {
+    /// The store it was made for.
     pub store: StoreId,
+    /// The instance of its secret.
     pub scope: NodeId,
+    /// Its secret.
     pub secret: NodeId,
+    /// The version that has this value.
     pub version: VersionNo,
 }
 
 /// Which version of which CMK wrapped a DEK. Nothing else wraps under a CMK; other wraps have zeros here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRef {
+    /// The CMK.
     pub key: NodeId,
+    /// Which of the CMK's versions, from 1.
     pub version: u32,
 }
 
@@ -118,12 +137,20 @@ impl MasterKey {
         Secret32::generate().map(Self)
     }
 
+    /// From the bytes that [`MasterKey::bytes`] gave to whoever keeps them for the next process.
+    pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
+        let mut key = Secret32::zero();
+        key.0.copy_from_slice(bytes);
+        Self(key)
+    }
+
     /// From the bytes that a slot holds.
     pub(super) fn from_slice(bytes: &[u8]) -> Result<Self, CryptoError> {
         Secret32::from_slice(bytes, "a master key").map(Self)
     }
 
-    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+    /// Its bytes, for who keeps them out of everybody's reach.
+    pub fn bytes(&self) -> &[u8; KEY_LEN] {
         self.0.bytes()
     }
 
@@ -176,6 +203,14 @@ impl MasterKey {
         mac.finalize().into_bytes().into()
     }
 
+    /// What the head keeps of unlock slot `number`: `HMAC-SHA256(sub("slots"), u8 number || slot)`, its first 16 bytes.
+    pub fn slot_mark(&self, store: StoreId, number: u8, slot: &Sealed) -> SlotMark {
+        let mut mac = mac(&self.sub("slots", store));
+        mac.update(&[number]);
+        mac.update(slot.as_bytes());
+        SlotMark::from_hash(&mac.finalize().into_bytes().into())
+    }
+
     /// What row `at` of table `table` adds to the set digest:
     /// `HMAC-SHA256(sub("set"), u8 table || u32le node || u32le no || SHA-256(row))`.
     pub fn set_element(&self, store: StoreId, table: u8, at: RowKey, row: &[u8]) -> SetElement {
@@ -187,13 +222,28 @@ impl MasterKey {
         SetElement::from_bytes(mac.finalize().into_bytes().into())
     }
 
-    fn sub(&self, label: &str, store: StoreId) -> Secret32 {
-        let mut key = Secret32::zero();
-        let hkdf = Hkdf::<Sha256>::from_prk(self.0.bytes()).expect("32 bytes are a key of SHA-256's size");
-        hkdf.expand_multi_info(&[b"kmsfs/0/", label.as_bytes(), &store.0], key.0.as_mut_slice())
-            .expect("32 bytes are far below HKDF's limit");
-        key
+    /// For what a worker leaves to the next one.
+    pub fn estate_root(&self, store: StoreId) -> EstateRoot {
+        EstateRoot::new(self.sub("estate", store), store)
     }
+
+    /// For the record of all decisions.
+    pub fn audit_key(&self, store: StoreId) -> AuditKey {
+        AuditKey::new(self.sub("audit", store))
+    }
+
+    fn sub(&self, label: &str, store: StoreId) -> Secret32 {
+        expand(&self.0, label, &store.0)
+    }
+}
+
+/// HKDF-Expand-SHA256(key, "kmsfs/0/" label || context, 32).
+pub(super) fn expand(key: &Secret32, label: &str, context: &[u8; 16]) -> Secret32 {
+    let mut expanded = Secret32::zero();
+    let hkdf = Hkdf::<Sha256>::from_prk(key.bytes()).expect("32 bytes are a key of SHA-256's size");
+    hkdf.expand_multi_info(&[b"kmsfs/0/", label.as_bytes(), context], expanded.0.as_mut_slice())
+        .expect("32 bytes are far below HKDF's limit");
+    expanded
 }
 
 impl NodeKeys {
@@ -343,12 +393,13 @@ fn unwrap_one(
     Secret32::from_slice(inner, what)
 }
 
-fn mac(key: &Secret32) -> Hmac<Sha256> {
+pub(super) fn mac(key: &Secret32) -> Hmac<Sha256> {
     Hmac::new_from_slice(key.bytes()).expect("HMAC takes a key of any length")
 }
 
-#[doc(hidden)]
-pub mod vectors;
+#[cfg(test)]
+#[path = "vectors_tests.rs"]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

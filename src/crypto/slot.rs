@@ -26,21 +26,27 @@ use crate::sealed::Sealed;
 pub enum Source<'a> {
     /// The bytes of a key file or a credential.
     KeyFile(&'a [u8; KEY_LEN]),
+    /// A passphrase without its newline, in any encoding: its bytes are what counts.
     Passphrase(&'a [u8]),
 }
 
 /// What opens a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotKind {
+    /// 32 random bytes, which need no costly derivation.
     KeyFile,
+    /// What somebody remembers: Argon2id stands in front of it.
     Passphrase,
 }
 
 /// What Argon2id costs: memory in KiB, passes, lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfParams {
+    /// Memory in KiB.
     pub m_kib: u32,
+    /// Passes over the memory.
     pub t: u32,
+    /// Lanes.
     pub p: u32,
 }
 
@@ -50,10 +56,20 @@ impl KdfParams {
     /// The least that is taken, which tests use too: 19 MiB, one pass.
     pub const LEAST: KdfParams = KdfParams { m_kib: 19 * 1024, t: 1, p: 1 };
 
+    /// The most that is taken: 1 GiB, 10 passes, 16 lanes; some 10 s.
+    pub const MOST: KdfParams = KdfParams { m_kib: 1024 * 1024, t: 10, p: 16 };
+
+    /// What a derivation costs in time, roughly: KiB filled, over all passes.
+    pub fn work(self) -> u64 {
+        u64::from(self.m_kib) * u64::from(self.t)
+    }
+
     /// Parameters come from the disk: they are bounded before any memory is taken for them.
     fn check(self) -> Result<Self, CryptoError> {
-        let sound =
-            (19 * 1024..=1024 * 1024).contains(&self.m_kib) && (1..=10).contains(&self.t) && (1..=16).contains(&self.p);
+        let most = Self::MOST;
+        let sound = (Self::LEAST.m_kib..=most.m_kib).contains(&self.m_kib)
+            && (1..=most.t).contains(&self.t)
+            && (1..=most.p).contains(&self.p);
         if sound { Ok(self) } else { Err(CryptoError::Cost) }
     }
 }
@@ -61,10 +77,13 @@ impl KdfParams {
 /// Why a slot did not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SlotError {
+    /// Its shape or its check sum is wrong, or what it holds does not open under the key that it commits to.
     #[error("the slot is damaged")]
     Damaged,
+    /// The slot is sound, and commits to another key, or to this one in another store.
     #[error("the key is not this slot's")]
     WrongKey,
+    /// A passphrase for the slot of a key file, or the other way round: nothing was tried.
     #[error("the slot is for another kind of key")]
     OtherKind,
 }
@@ -173,6 +192,15 @@ pub fn open_slot(store: StoreId, number: u8, sealed: &Sealed, source: &Source<'_
 /// What opens the slot.
 pub fn slot_kind(sealed: &Sealed) -> Result<SlotKind, SlotError> {
     Header::read(sealed.as_bytes()).map(|header| header.kind)
+}
+
+/// What trying a passphrase on the slot costs, as [`KdfParams::work`]; nothing where it is for a key file.
+pub fn slot_work(sealed: &Sealed) -> Result<u64, SlotError> {
+    let header = Header::read(sealed.as_bytes())?;
+    match header.kind {
+        SlotKind::KeyFile => Ok(0),
+        SlotKind::Passphrase => header.kdf.check().map(KdfParams::work).map_err(|_| SlotError::Damaged),
+    }
 }
 
 fn aad(store: StoreId, header: &[u8]) -> Aad {

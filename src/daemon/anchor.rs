@@ -9,9 +9,9 @@
 //! its anchor is fine: the daemon was killed in between. What is promised: who controls the store but not the anchor cannot
 //! go back behind the last anchored commit unseen. Who controls both can.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::open::lies_in;
+use crate::durable;
 use crate::vault::{Anchor, Vault};
 
 /// Where the anchor of a store is kept.
@@ -103,6 +104,13 @@ pub fn hold(place: &AnchorPlace, vault: &Arc<Vault>, store: &Path, accept: bool)
     keep(path, vault.clone(), anchor.counter)
 }
 
+/// Whether the store of `vault` is as late as its anchor says, if it has one. Nothing is written.
+pub fn compare_with(place: &AnchorPlace, vault: &Vault) -> Result<(), AnchorError> {
+    let anchor = vault.anchor();
+    let Some(path) = place.path(&anchor) else { return Ok(()) };
+    read(&path)?.map_or(Ok(()), |written| compare(&written, &anchor, &path))
+}
+
 fn compare(written: &Written, anchor: &Anchor, path: &Path) -> Result<(), AnchorError> {
     if written.store != hex(&anchor.store.0) {
         return Err(AnchorError::OtherStore(path.to_owned()));
@@ -126,7 +134,8 @@ fn keep(path: PathBuf, vault: Arc<Vault>, mut anchored: u64) -> Result<AnchorKee
                 Err(RecvTimeoutError::Timeout) => false,
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             };
-            if vault.counts().changes != anchored {
+            // Never backwards: it is what a store that was rolled back is held against.
+            if vault.counts().changes > anchored {
                 let anchor = vault.anchor();
                 match write(&path, &anchor) {
                     Ok(()) => anchored = anchor.counter,
@@ -172,8 +181,8 @@ fn write(path: &Path, anchor: &Anchor) -> Result<(), AnchorError> {
 }
 
 fn replace(path: &Path, written: &Written) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let dir = durable::above(path);
+    durable::make_dirs(dir, 0o700)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let unfinished = dir.join(name);
@@ -184,7 +193,7 @@ fn replace(path: &Path, written: &Written) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
-    File::open(dir)?.sync_all()
+    durable::sync(dir)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 /// What was achieved, or why it was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hardening {
-    /// No core dumps, and neither ptrace nor /proc/<pid>/mem for processes of the same user.
+    /// No core dumps, and neither ptrace nor `/proc/<pid>/mem` for processes of the same user.
     pub undumpable: Result<(), String>,
     /// No page goes to a swap device.
     pub locked: Result<(), String>,

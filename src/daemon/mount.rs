@@ -1,36 +1,36 @@
-//! One daemon from its start to its end: look, unlock, hold against the anchor, attach, serve, leave the store at rest.
+//! One mount from its start to its end: look, unlock, keep; and how another program takes it over.
 //!
-//! [`run`] does all of it; [`serve`] is the part that a worker will do for a keeper one day: it takes a vault that is unlocked
-//! already. Knows no command line; what it meets is told by [`MountError`], each part of which keeps its type.
+//! [`run`] is the keeper's life, [`go_on`] that of a keeper that another one has become; the worker's is in `worker`. Knows no
+//! command line; what it meets is told by [`MountError`], each part of which keeps its type.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
+use std::path::PathBuf;
+use std::process::ExitStatus;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
-use super::anchor::{self, AnchorError, AnchorPlace};
+use super::anchor::AnchorError;
+use super::attach::Mount;
+use super::handover::Control;
 use super::harden::{Hardening, harden};
+use super::keeper::{End, Keeper};
 use super::logfile::{LogError, LogPlace};
-use super::open::{StoreFailure, unlock_store};
+use super::notify::Manager;
+use super::open::{StoreFailure, lock_store, master_key};
 use super::point::{PointError, check_point};
+use super::poker::Poker;
+use super::ready::Failure;
+use super::recording::RecordingError;
+use super::strongbox::Strongbox;
+use super::tended::Signals;
 use super::unlock::{KeyError, KeySource, read_key};
 use super::unmount;
-use crate::fs::fuse::{Mount, attach};
-use crate::fs::{Options, Tree};
-use crate::vault::Vault;
+use super::upgrade::{Legacy, Programs};
+use super::worker::Task;
+use crate::estate::Files;
 
 /// What is to be mounted, where and how. All paths are absolute.
 pub struct Order {
-    pub store: PathBuf,
+    pub task: Task,
     pub key: KeySource,
-    pub point: PathBuf,
-    pub options: Options,
-    /// Whether others than the mounting user reach the mount at all; modes and owners decide what they may do.
-    pub allow_other: bool,
-    pub anchor: AnchorPlace,
     /// Take a store that was rolled back as it is.
     pub accept_rollback: bool,
     pub log: LogPlace,
@@ -48,11 +48,28 @@ pub enum MountError {
     #[error(transparent)]
     Anchor(#[from] AnchorError),
     #[error(transparent)]
+    Recording(#[from] RecordingError),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error("cannot mount on {point}: {source}")]
     Attach { point: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
+    #[error("the key cannot be kept in memory: {0}")]
+    Strongbox(io::Error),
+    #[error("the worker cannot be started: {0}")]
+    Start(io::Error),
+    /// The worker's own words.
+    #[error("{}", .0.message)]
+    Worker(Failure),
+    #[error("the worker has ended ({0})")]
+    WorkerDied(ExitStatus),
+    #[error("the worker does not answer, and does not come to its end")]
+    Wedged,
+    #[error("what was taken over is not served by this program's workers")]
+    NeverServed,
+    #[error("nothing was handed over: {0}")]
+    Handover(io::Error),
     /// The command that started the daemon has gone; nobody waits for the mount.
     #[error("nobody waits for the mount any more: {0}")]
     Abandoned(io::Error),
@@ -60,88 +77,85 @@ pub enum MountError {
     Serve(io::Error),
 }
 
-/// Carries out `order` until the mount is gone. `ready` is called once the kernel has the mount.
-pub fn run(order: &Order, ready: impl FnOnce() -> io::Result<()>) -> Result<(), MountError> {
+/// Carries out `order` until the mount is gone. `ready` is called once requests are answered.
+pub fn run(order: Order, programs: Programs, ready: impl FnOnce() -> io::Result<()>) -> Result<(), MountError> {
+    let Order { task, key: source, accept_rollback, log } = order;
     let hardening = harden();
-    check_point(&order.point, &order.store, order.allow_other)?;
-    order.log.take(&order.store)?;
-    // Whoever unmounts knows the process by it, whatever the file of the program is called.
-    if let Err(error) = rustix::thread::set_name(unmount::COMM) {
-        log::warn!("the process keeps its name, and `kmsfs umount` may not wait for its end: {error}");
-    }
-    let key = read_key(&order.key, &order.store)?;
-    let vault = unlock_store(&order.store, &key)?;
-    drop(key);
-    let anchored = anchor::hold(&order.anchor, &vault, &order.store, order.accept_rollback)?;
-    log::info!("unlocked the store {}", vault.store_id());
+    check_point(&task.mount.point, &task.store, task.mount.allow_other)?;
+    log.take(&task.store)?;
+    unmount::take_name();
+    let key = read_key(&source, &task.store)?;
+    let lock = lock_store(&task.store)?;
+    let master = master_key(&task.store, &lock, &key)?;
+    // A passphrase would else stay for as long as the mount does.
+    drop((key, source));
+    let key = Strongbox::lock_up(master.bytes()).map_err(MountError::Strongbox)?;
+    drop(master);
     note(&hardening);
-    let mount =
-        Mount { point: order.point.clone(), allow_other: order.allow_other, read_only: order.options.read_only };
-    let served = serve(vault.clone(), order.options, &mount, &order.log, ready);
-    if let Err(error) = vault.rest() {
-        log::error!("the store was not left at rest, its next start will take longer: {error}");
+    let keeper = Keeper {
+        mount: task.mount,
+        lock,
+        key,
+        program: std::env::current_exe().map_err(MountError::Start)?,
+        poker: Poker::start(&programs.poker).map_err(MountError::Start)?,
+        estate: Files::make().map_err(MountError::Start)?,
+        programs,
+        accept_rollback,
+        line: None,
+        signals: Signals::listen().map_err(MountError::Signals)?,
+        manager: Manager::of_this_process(),
+        former: None,
+    };
+    keep(keeper, &log, ready)
+}
+
+/// Goes on with what a former program of this process held, which waits on `control`.
+pub fn go_on(mount: Mount, log: &LogPlace, programs: Programs, control: &Control) -> Result<(), MountError> {
+    harden();
+    unmount::take_name();
+    let keeper = Legacy::receive(control).and_then(|legacy| legacy.keeper(mount, programs));
+    keep(keeper.map_err(MountError::Handover)?, log, || {
+        log::info!("kmsfs {} goes on with the mount", env!("CARGO_PKG_VERSION"));
+        Ok(())
+    })
+}
+
+/// Keeps the mount, and becomes another program when it is told to.
+fn keep(mut keeper: Keeper, log: &LogPlace, ready: impl FnOnce() -> io::Result<()>) -> Result<(), MountError> {
+    let mut ready = Some(ready);
+    loop {
+        let ended = keeper.keep(&mut ready).inspect_err(|_| keeper.give_up());
+        match ended? {
+            End::Unmounted => {
+                log::info!("{} is unmounted", keeper.mount.point.display());
+                return Ok(());
+            }
+            End::Upgrade => {
+                if let Err(error) = log.reopen() {
+                    log::error!("the log stays where it was: {error}");
+                }
+                // With what there is it goes on as it is.
+                log::error!("no upgrade: {}", keeper.become_new());
+            }
+            End::NeverServed => {
+                if let Some(error) = keeper.become_former() {
+                    log::error!("no way back: {error}");
+                }
+                // Neither this program's worker serves nor the former's: another try would be like this one.
+                keeper.give_up();
+                return Err(MountError::NeverServed);
+            }
+        }
     }
-    drop(anchored);
-    log::info!("unmounted {}, the store is closed", order.point.display());
-    served
 }
 
 /// Says in the log what keeps the keys in this process, and what does not.
-fn note(hardening: &Hardening) {
+pub(super) fn note(hardening: &Hardening) {
     match &hardening.locked {
         Ok(()) => log::info!("memory is locked: no key goes to a swap device"),
         Err(why) => log::warn!("memory is not locked, keys may go to a swap device: {why}"),
     }
     if let Err(why) = &hardening.undumpable {
         log::warn!("a core dump of this process may hold keys: {why}");
-    }
-}
-
-/// Serves `vault` on `mount` until it is unmounted, or SIGTERM or SIGINT asks for that. SIGHUP opens `log` anew.
-pub fn serve(
-    vault: Arc<Vault>,
-    options: Options,
-    mount: &Mount,
-    log: &LogPlace,
-    ready: impl FnOnce() -> io::Result<()>,
-) -> Result<(), MountError> {
-    // Before the mount is there, so that no signal can end the process and leave a dead mount.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(MountError::Signals)?;
-    let tree = Arc::new(Tree::new(vault, options));
-    let session = attach(tree, mount).map_err(|source| MountError::Attach { point: mount.point.clone(), source })?;
-    log::info!("mounted {}", mount.point.display());
-    if let Err(error) = ready() {
-        detach(&mount.point);
-        return Err(MountError::Abandoned(error));
-    }
-    let handle = signals.handle();
-    let (point, log) = (mount.point.clone(), log.clone());
-    let listen = move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP => match log.reopen() {
-                    Ok(()) => log::info!("signal {SIGHUP}: the log goes on here"),
-                    Err(error) => log::error!("signal {SIGHUP}: the log stays where it was: {error}"),
-                },
-                signal => {
-                    log::info!("signal {signal}: unmounting {}", point.display());
-                    detach(&point);
-                }
-            }
-        }
-    };
-    let listening = thread::Builder::new().name("signals".into()).spawn(listen).map_err(MountError::Signals)?;
-    let served = session.run().map_err(MountError::Serve);
-    handle.close();
-    if listening.join().is_err() {
-        log::error!("the thread that listens for signals has failed");
-    }
-    served
-}
-
-/// Takes the mount out of the tree. Where somebody uses it still, nobody new comes in, and serving ends with the last user.
-fn detach(point: &Path) {
-    if let Err(error) = unmount::detach_lazily(point) {
-        log::error!("cannot unmount {}: {error}", point.display());
     }
 }

@@ -17,8 +17,12 @@ const TYPE: &[u8] = b"fuse.kmsfs";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountPoint {
     pub path: PathBuf,
+    /// What of the tree is mounted there: `/` but for bind mounts of a part of it.
+    pub root: PathBuf,
     /// The options that the kernel shows: `rw,nosuid,...`.
     pub options: String,
+    /// The kernel's `major:minor` of it.
+    pub device: String,
 }
 
 /// All mounts of kmsfs that this process can see.
@@ -48,12 +52,14 @@ fn parse(mountinfo: &[u8]) -> Vec<MountPoint> {
 fn parse_line(line: &[u8]) -> Option<MountPoint> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let dash = fields.iter().position(|field| *field == b"-")?;
-    let (path, options) = (fields.get(4)?, fields.get(5)?);
+    let (device, root, path, options) = (fields.get(2)?, fields.get(3)?, fields.get(4)?, fields.get(5)?);
     let (kind, source) = (fields.get(dash + 1)?, fields.get(dash + 2)?);
     let ours = *kind == TYPE || (*kind == b"fuse" && *source == SOURCE);
     ours.then(|| MountPoint {
         path: PathBuf::from(OsString::from_vec(unescape(path))),
+        root: PathBuf::from(OsString::from_vec(unescape(root))),
         options: String::from_utf8_lossy(options).into_owned(),
+        device: String::from_utf8_lossy(device).into_owned(),
     })
 }
 

@@ -8,8 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::unlock::Key;
-use crate::crypto::KdfParams;
-use crate::store::{OpenError, SqliteStore, Store, StoreError, Table};
+use crate::crypto::{KdfParams, MasterKey};
+use crate::store::{Claim, OpenError, SqliteStore, Store, StoreError, StoreLock, Table};
 use crate::vault::{self, Owner, SlotInfo, UnlockError, Vault, VaultError};
 
 /// Why a store is not open.
@@ -34,9 +34,14 @@ pub fn is_store(dir: &Path) -> Result<bool, StoreFailure> {
 
 /// Whether `dir` holds what a new store must not replace. Files whose making was cut short before their first commit hold
 /// nothing; one that cannot be opened may hold anything.
+///
+/// # Errors
+/// `InUse` where another process is making a store there.
 pub fn is_made(dir: &Path) -> Result<bool, StoreFailure> {
     if !is_store(dir)? {
-        return Ok(false);
+        let io = |source| OpenError::Io { path: dir.display().to_string(), source };
+        let taken = SqliteStore::is_taken(dir).map_err(io)?;
+        return if taken { Err(OpenError::InUse(dir.display().to_string()).into()) } else { Ok(false) };
     }
     match SqliteStore::open(dir) {
         Ok(store) => Ok(!is_empty(&store)?),
@@ -45,24 +50,66 @@ pub fn is_made(dir: &Path) -> Result<bool, StoreFailure> {
     }
 }
 
-/// Makes an empty store in `dir` that `key` unlocks. Its root belongs to whoever makes it.
-pub fn make_store(dir: &Path, key: &Key) -> Result<(), StoreFailure> {
-    let store = match SqliteStore::create(dir) {
-        Err(OpenError::Exists(_)) if !is_made(dir)? => SqliteStore::open(dir)?,
-        made => made?,
-    };
-    let owner = Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
-    vault::init(&store, &key.source(), KdfParams::DEFAULT, owner)?;
-    Ok(())
+/// A directory that this process has taken to make a store there: whoever else wants to is refused, so that the key can be made
+/// meanwhile, and belongs to this store.
+pub struct Site(Ground);
+
+enum Ground {
+    Empty(Claim),
+    /// A making was cut short here before its first commit.
+    Unfinished(Box<SqliteStore>),
+}
+
+impl Site {
+    /// Takes `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// `Exists` where there is a store, `InUse` where another process makes or has one.
+    pub fn claim(dir: &Path) -> Result<Self, StoreFailure> {
+        match SqliteStore::claim(dir) {
+            Err(OpenError::Exists(_)) if !is_made(dir)? => {
+                Ok(Self(Ground::Unfinished(Box::new(SqliteStore::open(dir)?))))
+            }
+            claimed => Ok(Self(Ground::Empty(claimed?))),
+        }
+    }
+
+    /// Makes an empty store that `key` unlocks. Its root belongs to whoever makes it.
+    pub fn make(self, key: &Key) -> Result<(), StoreFailure> {
+        let store = match self.0 {
+            Ground::Empty(claim) => claim.create()?,
+            Ground::Unfinished(store) => *store,
+        };
+        let owner = Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        vault::init(&store, &key.source(), KdfParams::DEFAULT, owner)?;
+        Ok(())
+    }
 }
 
 /// Opens the store in `dir` for this process alone, and unlocks it.
 pub fn unlock_store(dir: &Path, key: &Key) -> Result<Arc<Vault>, StoreFailure> {
     let store = Arc::new(SqliteStore::open(dir)?);
-    if let Some(mode) = wide_mode(dir) {
-        log::warn!("others may use the store's directory {}: its mode is {mode:04o}", dir.display());
-    }
+    warn_of_wide_mode(dir);
     Ok(Arc::new(vault::unlock(store, &key.source())?))
+}
+
+/// Takes the store in `dir`, which must be there, for this process and those that it hands the lock to.
+pub fn lock_store(dir: &Path) -> Result<StoreLock, StoreFailure> {
+    if is_store(dir)? { Ok(StoreLock::take(dir)?) } else { Err(OpenError::Missing(dir.display().to_string()).into()) }
+}
+
+/// The master key of the store in `dir`, of which the caller holds `lock`. The store is closed again.
+pub fn master_key(dir: &Path, lock: &StoreLock, key: &Key) -> Result<MasterKey, StoreFailure> {
+    let io = |source| OpenError::Io { path: dir.display().to_string(), source };
+    let store = SqliteStore::open_under(dir, lock.try_clone().map_err(io)?)?;
+    Ok(vault::master_key(&store, &key.source())?)
+}
+
+/// Opens the store in `dir` under a lock and with a master key that were handed over.
+pub fn open_store(dir: &Path, lock: StoreLock, master: MasterKey) -> Result<Arc<Vault>, StoreFailure> {
+    let store = Arc::new(SqliteStore::open_under(dir, lock)?);
+    warn_of_wide_mode(dir);
+    Ok(Arc::new(vault::open(store, master)?))
 }
 
 /// The unlock slots of the store in `dir`, without a key.
@@ -88,6 +135,12 @@ fn place(path: &Path) -> PathBuf {
             place.canonicalize().unwrap_or(place)
         }
     })
+}
+
+fn warn_of_wide_mode(dir: &Path) {
+    if let Some(mode) = wide_mode(dir) {
+        log::warn!("others may use the store's directory {}: its mode is {mode:04o}", dir.display());
+    }
 }
 
 /// The mode of `dir` where group or others have a part in it.
@@ -146,16 +199,17 @@ mod tests {
     fn a_making_that_was_cut_short_is_made_up_for() {
         let dir = tempfile::tempdir().unwrap();
         let key = Key::File(Box::new(Zeroizing::new([1; 32])));
+        let make_store = |dir: &Path| Site::claim(dir).and_then(|site| site.make(&key));
         assert!(!is_made(dir.path()).unwrap());
         // Killed before the first commit.
         drop(SqliteStore::create(dir.path()).unwrap());
         assert!(is_store(dir.path()).unwrap() && !is_made(dir.path()).unwrap());
-        make_store(dir.path(), &key).unwrap();
+        make_store(dir.path()).unwrap();
         assert!(is_made(dir.path()).unwrap());
-        assert!(matches!(make_store(dir.path(), &key), Err(StoreFailure::Open(OpenError::Exists(_)))));
+        assert!(matches!(make_store(dir.path()), Err(StoreFailure::Open(OpenError::Exists(_)))));
         let held = unlock_store(dir.path(), &key).unwrap();
         assert!(is_made(dir.path()).unwrap(), "one in use");
-        assert!(matches!(make_store(dir.path(), &key), Err(StoreFailure::Open(OpenError::InUse(_)))));
+        assert!(matches!(make_store(dir.path()), Err(StoreFailure::Open(OpenError::InUse(_)))));
         drop(held);
     }
 }

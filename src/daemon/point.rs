@@ -43,7 +43,8 @@ pub enum PointError {
     Io { path: PathBuf, source: io::Error },
 }
 
-const FUSE_DEVICE: &str = "/dev/fuse";
+/// Where the kernel hands out connections.
+pub(super) const FUSE_DEVICE: &str = "/dev/fuse";
 const FUSE_CONF: &str = "/etc/fuse.conf";
 /// The line in it that lets users mount for others.
 const USER_ALLOW_OTHER: &str = "user_allow_other";
@@ -108,7 +109,7 @@ fn check_apart(point: &Path, store: &Path) -> Result<(), PointError> {
 }
 
 /// The session opens the device itself, whoever mounts.
-fn check_device() -> Result<(), PointError> {
+pub(super) fn check_device() -> Result<(), PointError> {
     if !fs::metadata(FUSE_DEVICE).is_ok_and(|meta| meta.file_type().is_char_device()) {
         return Err(PointError::NoDevice);
     }
@@ -119,10 +120,13 @@ fn check_helper(allow_other: bool) -> Result<(), PointError> {
     if fusermount().is_none() {
         return Err(PointError::NoFusermount);
     }
-    if allow_other && !File::open(FUSE_CONF).is_ok_and(|conf| lets_users_allow_other(BufReader::new(conf))) {
-        return Err(PointError::NoAllowOther);
-    }
-    Ok(())
+    if allow_other { check_allow_other() } else { Ok(()) }
+}
+
+/// Whether the helper lets users mount for others.
+pub(super) fn check_allow_other() -> Result<(), PointError> {
+    let lets = File::open(FUSE_CONF).is_ok_and(|conf| lets_users_allow_other(BufReader::new(conf)));
+    if lets { Ok(()) } else { Err(PointError::NoAllowOther) }
 }
 
 /// The helper that mounts and unmounts for ordinary users, where the session will look for it too.

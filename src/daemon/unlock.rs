@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::open::lies_in;
 use crate::crypto::Source;
+use crate::durable;
 
 /// Where a key comes from.
 pub enum KeySource {
@@ -112,8 +113,8 @@ pub fn read_passphrase(input: &mut impl io::Read, path: &Path) -> Result<Zeroizi
 pub fn make_key_file(path: &Path, store: &Path) -> Result<Key, KeyError> {
     refuse_inside(path, store)?;
     let io = |source| io_error(path, source);
-    let parent = path.parent().unwrap_or(Path::new("."));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io)?;
+    let parent = durable::above(path);
+    durable::make_dirs(parent, 0o700).map_err(io)?;
     let mut key = Box::new(Zeroizing::new([0; KEY_LEN]));
     getrandom::fill(key.as_mut_slice()).map_err(|_| KeyError::Random)?;
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -122,7 +123,7 @@ pub fn make_key_file(path: &Path, store: &Path) -> Result<Key, KeyError> {
         false => io_error(path, source),
     })?;
     file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(io)?;
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io)?;
+    durable::sync(parent).map_err(io)?;
     Ok(Key::File(key))
 }
 

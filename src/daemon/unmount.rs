@@ -66,6 +66,13 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 /// The name that the kernel has for our processes.
 pub(super) const COMM: &CStr = c"kmsfs";
 
+/// Gives this process the name by which whoever unmounts knows it, whatever the file of the program is called.
+pub(super) fn take_name() {
+    if let Err(error) = rustix::thread::set_name(COMM) {
+        log::warn!("the process keeps its name, and `kmsfs umount` may not wait for its end: {error}");
+    }
+}
+
 /// Unmounts `point` and waits for the end of its daemon; a lazy one has only a moment for it, since it may have users.
 pub fn unmount(point: &Path, manner: Manner) -> Result<Unmounted, UnmountError> {
     let mounted = mounts::find(point).map_err(|source| UnmountError::Io { point: point.to_owned(), source })?;
@@ -75,20 +82,21 @@ pub fn unmount(point: &Path, manner: Manner) -> Result<Unmounted, UnmountError> 
         Manner::Free => servers(point),
         Manner::Lazy => started_for(point),
     };
-    take_down_soon(point, manner)?;
+    while_busy(PASSING, || take_down(point, manner))?;
     match manner {
         Manner::Free => wait_for(point, &servers).map(|()| Unmounted::Ended),
         Manner::Lazy => Ok(still_serving(&servers)),
     }
 }
 
-/// The kernel tells of nobody who lets go of a mount, so it is asked again: a child on its way to another program has copies of
-/// its parent's descriptors for a moment, and what a process has closed is released behind its back.
-fn take_down_soon(point: &Path, manner: Manner) -> Result<(), UnmountError> {
-    let deadline = Instant::now() + PASSING;
+/// Takes a mount down, and asks again for a time that is `passing` while it is in use. The kernel tells of nobody who lets go
+/// of it, and a child on its way to another program has copies of its parent's descriptors for a moment, and what a process
+/// has closed is released behind its back.
+fn while_busy(passing: Duration, mut take_down: impl FnMut() -> Result<(), UnmountError>) -> Result<(), UnmountError> {
+    let deadline = Instant::now() + passing;
     loop {
-        match take_down(point, manner) {
-            Err(UnmountError::Busy(_)) if Instant::now() < deadline => thread::sleep(PASSING / 50),
+        match take_down() {
+            Err(UnmountError::Busy(_)) if Instant::now() < deadline => thread::sleep(passing / 50),
             outcome => return outcome,
         }
     }
@@ -150,10 +158,14 @@ fn servers(point: &Path) -> Vec<(i32, OwnedFd)> {
     let handle = |pid: i32| {
         let server = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         // In another pid namespace the number is somebody else's, whose end would never come.
-        let comm = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-        (comm.trim_ascii_end() == COMM.to_bytes()).then_some((pid, server))
+        is_ours(pid).then_some((pid, server))
     };
     probe::pids(&status).into_iter().filter_map(handle).collect()
+}
+
+/// Whether process `pid` is one of this program's.
+pub(super) fn is_ours(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_ascii_end() == COMM.to_bytes())
 }
 
 fn wait_for(point: &Path, servers: &[(i32, OwnedFd)]) -> Result<(), UnmountError> {
@@ -172,10 +184,9 @@ fn started_for(point: &Path) -> Vec<(i32, OwnedFd)> {
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let server = |pid: i32| {
         let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        let comm = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
         let args = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let named = args.split(|byte| *byte == 0).any(|arg| arg == point.as_os_str().as_bytes());
-        (named && comm.trim_ascii_end() == COMM.to_bytes()).then_some((pid, process))
+        (named && is_ours(pid)).then_some((pid, process))
     };
     pids.filter(|pid| u32::try_from(*pid) != Ok(std::process::id())).filter_map(server).collect()
 }
@@ -210,6 +221,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(unmount(dir.path(), Manner::Free), Err(UnmountError::NotMounted(_))));
         assert!(matches!(unmount(Path::new("/proc"), Manner::Lazy), Err(UnmountError::NotMounted(_))));
+    }
+
+    #[test]
+    fn a_mount_in_use_is_asked_again_for_half_a_second() {
+        let busy = || Err(UnmountError::Busy("/M".into()));
+        let mut asked = 0;
+        let passed = while_busy(PASSING, || {
+            asked += 1;
+            if asked < 4 { busy() } else { Ok(()) }
+        });
+        assert!(passed.is_ok() && asked == 4, "{asked}");
+        let (began, mut asked) = (Instant::now(), 0);
+        let refused = while_busy(PASSING, || {
+            asked += 1;
+            busy()
+        });
+        assert!(matches!(refused, Err(UnmountError::Busy(_))) && asked > 1, "{asked}");
+        assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+        let mut asked = 0;
+        let forbidden = while_busy(PASSING, || {
+            asked += 1;
+            Err(UnmountError::NotPermitted("/M".into()))
+        });
+        assert!(
+            matches!(forbidden, Err(UnmountError::NotPermitted(_))) && asked == 1,
+            "no time makes it another: {asked}"
+        );
     }
 
     #[test]

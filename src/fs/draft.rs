@@ -3,20 +3,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
 
 use super::inode::{Ino, Kind};
 use super::ops::Who;
 use super::process::Process;
-use crate::id::{NodeId, VersionNo};
+use crate::estate::{pack, unpack};
+use crate::id::{NodeId, OpId, VersionNo};
 use crate::secret::{DESCRIPTION_MAX, POLICY_MAX, Refusal, VALUE_MAX, VersionId};
 use crate::value::Value;
 use crate::vault::Room;
 
 /// What the bytes are for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// A new version with the next `v<n>`, written through `current`.
     Current { secret: NodeId },
@@ -27,7 +29,7 @@ pub enum Target {
 }
 
 /// How the draft's bytes stand to the present content of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Base {
     /// They are the whole content.
     Whole,
@@ -38,12 +40,14 @@ pub enum Base {
 }
 
 /// Why a draft will never be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Poison {
     /// A writer was killed between its writes.
     Killed,
     /// A write or the commit was refused with this errno; what came before is a part of something.
     Failed(i32),
+    /// A signal came before a write was taken. A write of this process is that one again, and mends it.
+    Interrupted(Option<Process>),
 }
 
 /// Longest text of an entry other than a policy and a description: twenty of the longest tags are 5 KiB.
@@ -55,17 +59,18 @@ pub struct HeldRoom {
     pub _share: Share,
 }
 
-/// Who holds room for how many drafts: what one byte written makes the store keep free is much more than that byte.
+/// Who holds how much of what is everybody's: room on the disk for drafts, of which one byte written makes the store keep free much
+/// more than that byte; memory for conversations with the api, and for what followers of events are told.
 #[derive(Default)]
 pub struct Shares(Arc<Mutex<HashMap<u32, usize>>>);
 
-/// One draft's share, given back when dropped.
+/// The share of one of them, given back when dropped.
 pub struct Share {
     of: Arc<Mutex<HashMap<u32, usize>>>,
     uid: u32,
 }
 
-/// Most drafts with written bytes that one user but root may have open at once.
+/// Most that one user but root may have at once.
 const SHARES_MAX: usize = 64;
 
 impl Shares {
@@ -95,6 +100,8 @@ impl Drop for Share {
 
 /// One open file that is written.
 pub struct Draft {
+    /// Its number among the open files.
+    pub serial: u64,
     pub ino: Ino,
     pub target: Target,
     /// Who opened it: a last close comes without a name.
@@ -111,17 +118,47 @@ pub struct Draft {
     /// The file was made or cut, and nothing written since.
     pub emptied: bool,
     pub poison: Option<Poison>,
+    /// The request that is storing it: it may come to be stored though this process ends.
+    pub storing: Option<OpId>,
     pub room: Option<HeldRoom>,
+    moment: u64,
+}
+
+/// All of a draft but its bytes, as the next worker finds it. The room is taken anew there.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    ino: u64,
+    target: Target,
+    who: Who,
+    opener: Option<Process>,
+    writers: Vec<Process>,
+    base: Base,
+    append: bool,
+    dirty: bool,
+    emptied: bool,
+    poison: Option<Poison>,
+    storing: Option<OpId>,
 }
 
 impl Draft {
-    /// A draft that has seen no write. `emptied` where the file was made or cut by being opened.
-    pub fn new(ino: Ino, target: Target, who: Who, base: Base, append: bool, emptied: bool) -> Self {
+    /// A draft that has seen no write, of the process `opener`. `emptied` where the file was made or cut by being opened.
+    #[allow(clippy::too_many_arguments, reason = "each is one fact about one open, and none belongs to another")]
+    pub fn new(
+        serial: u64,
+        ino: Ino,
+        target: Target,
+        who: Who,
+        opener: Option<Process>,
+        base: Base,
+        append: bool,
+        emptied: bool,
+    ) -> Self {
         Self {
+            serial,
             ino,
             target,
             who,
-            opener: Process::of_thread(who.tid),
+            opener,
             writers: Vec::new(),
             bytes: Value::empty(),
             base,
@@ -129,8 +166,53 @@ impl Draft {
             dirty: false,
             emptied,
             poison: None,
+            storing: None,
             room: None,
+            moment: 0,
         }
+    }
+
+    /// The draft of the open file `serial` as an earlier worker left it in `entry`.
+    pub fn left(serial: u64, entry: &[u8]) -> Option<Self> {
+        let (facts, bytes) = unpack::<Facts>(entry)?;
+        let Facts { ino, target, who, opener, writers, base, append, dirty, emptied, poison, storing } = facts;
+        let (ino, bytes) = (Ino::parse(ino)?, Value::copy_of(bytes));
+        let room = None;
+        Some(Self {
+            serial,
+            ino,
+            target,
+            who,
+            opener,
+            writers,
+            bytes,
+            base,
+            append,
+            dirty,
+            emptied,
+            poison,
+            storing,
+            room,
+            moment: 0,
+        })
+    }
+
+    /// As it is left to the next worker.
+    pub fn to_entry(&self) -> Value {
+        let facts = Facts {
+            ino: self.ino.number(),
+            target: self.target.clone(),
+            who: self.who,
+            opener: self.opener,
+            writers: self.writers.clone(),
+            base: self.base,
+            append: self.append,
+            dirty: self.dirty,
+            emptied: self.emptied,
+            poison: self.poison,
+            storing: self.storing,
+        };
+        pack(&facts, self.bytes.as_bytes())
     }
 
     /// The size that the writer's fstat shows.
@@ -142,11 +224,43 @@ impl Draft {
         }
     }
 
+    /// Rises with whatever happens to it: what was seen of its writers at one moment says nothing of it at another.
+    pub fn moment(&self) -> u64 {
+        self.moment
+    }
+
+    /// Notes that something happens to it.
+    pub fn moves_on(&mut self) {
+        self.moment += 1;
+    }
+
     /// Lets go of all that a draft holds which will never be stored. The first reason stands.
     pub fn spoil(&mut self, why: Poison) {
-        self.poison.get_or_insert(why);
+        if matches!(self.poison, None | Some(Poison::Interrupted(_))) {
+            self.poison = Some(why);
+        }
         self.room = None;
         self.bytes.resize(0);
+        self.moves_on();
+    }
+
+    /// Notes that a write of process `by` was not taken: unless it comes again, what is there is a part of something.
+    pub fn is_interrupted(&mut self, by: Option<Process>) {
+        match self.poison {
+            None => self.poison = Some(Poison::Interrupted(by)),
+            Some(Poison::Interrupted(other)) if other != by => self.spoil(Poison::Killed),
+            Some(Poison::Interrupted(_) | Poison::Killed | Poison::Failed(_)) => {}
+        }
+        self.moves_on();
+    }
+
+    /// Notes that a write of thread `tid` has come.
+    pub fn goes_on(&mut self, tid: u32) {
+        if let Some(Poison::Interrupted(Some(by))) = self.poison
+            && Process::of_thread(tid) == Some(by)
+        {
+            self.poison = None;
+        }
     }
 
     /// Whether a close has something to store.
@@ -199,6 +313,7 @@ impl Draft {
 
     /// Notes that thread `tid` writes.
     pub fn written_by(&mut self, tid: u32) {
+        self.moves_on();
         if tid == self.who.tid {
             return;
         }
@@ -216,12 +331,15 @@ impl Draft {
 /// A draft among the open files. Its size stands beside it, so that whoever asks for it waits for no commit.
 pub struct DraftFile {
     shown: AtomicU64,
+    /// Nobody has it open any more, though the kernel has not said so yet.
+    closed: AtomicBool,
     draft: Mutex<Draft>,
 }
 
 impl DraftFile {
     pub fn new(draft: Draft) -> Self {
-        Self { shown: AtomicU64::new(draft.len() as u64), draft: Mutex::new(draft) }
+        let shown = AtomicU64::new(draft.len() as u64);
+        Self { shown, closed: AtomicBool::new(false), draft: Mutex::new(draft) }
     }
 
     /// The draft, for the one thread that changes things.
@@ -234,8 +352,19 @@ impl DraftFile {
         self.shown.load(Ordering::Relaxed)
     }
 
+    /// Whether the close that was its last one has stored it.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this close was its last one for all that can be seen.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Shows the size that `draft`, which is this one, has now.
     pub fn show(&self, draft: &Draft) {
+        self.closed.store(false, Ordering::Relaxed);
         self.shown.store(draft.len() as u64, Ordering::Relaxed);
     }
 }

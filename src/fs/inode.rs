@@ -28,47 +28,79 @@ kinds! {
     Current = 1,
     /// A name in the tree; the node is a directory's, of all other kinds of a secret it is the secret's.
     Directory = 2,
-    /// The ordinal counts the secret's lives, see [`Ino::lived`].
+    /// `versions/`; the ordinal counts the secret's lives, how often it was deleted and restored.
     Versions = 3,
-    /// The ordinal is the version's number.
+    /// A version's value; the ordinal is the version's number.
     Version = 4,
+    /// `stages/`; the ordinal counts the secret's lives.
     Stages = 5,
     /// A label; the ordinal is a hash of its name. Two labels must not be one inode, be they on one version: rename(2) does
     /// nothing between two names of one inode, and the kernel does not even ask.
     Stage = 6,
+    /// A secret's tags.
     Tags = 7,
+    /// A secret's policy document.
     Policy = 8,
+    /// A secret's description.
     Description = 9,
+    /// The name of a secret's key.
     Cmk = 10,
+    /// DescribeSecret of a live secret or a draft.
     Info = 11,
     // 12 fields, 13 field, 14 dotenv, 15 rotation: with Key/Value secrets and rotation functions.
+    /// A KMS instance; the node is the instance's, here and up to its trash, but for those of a key.
     Instance = 32,
+    /// `.instance/`.
     InstanceControl = 33,
+    /// What the instance is, as JSON.
     InstanceInfo = 34,
+    /// The days that deletions in the instance wait.
     RecoveryWindow = 35,
     // 36 state, 37 shares: with sealing and sharing.
+    /// `.keys/`.
     Keys = 40,
+    /// A key's directory; the node is the key's.
     Key = 41,
+    /// DescribeKey; the node is the key's.
     KeyInfo = 42,
+    /// Whether the key may be used; the node is the key's.
     KeyState = 43,
+    /// The key's policy document; the node is the key's.
     KeyPolicy = 44,
+    /// `.deleted/`.
     Trash = 48,
+    /// A scheduled secret's directory in there; the ordinal counts the secret's lives.
     Trashed = 49,
+    /// DescribeSecret of a scheduled secret.
     TrashedInfo = 50,
+    /// Where `purge` is written.
     TrashedState = 51,
+    /// The mount's root, and inode 1.
     Root = 64,
+    /// `.kmsfs/`; the node is the root's, also of the files in it.
     Control = 65,
+    /// The mount's state.
     Status = 66,
+    /// The reading user's last refusal.
     LastError = 67,
-    // 68 api, 69 events, 70 metrics: with the api.
-    /// A file in memory; the ordinal is its slot.
+    /// Where requests are written, and their answers read.
+    Api = 68,
+    /// What happens, a line each.
+    Events = 69,
+    /// The mount's measures, for Prometheus.
+    Metrics = 70,
+    /// A copy of the whole store, sealed; each open makes one.
+    Backup = 71,
+    /// A file in memory; the node is the root's, the ordinal is its slot.
     Scratch = 96,
 }
 
 /// What an inode number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ino {
+    /// The record it is about.
     pub node: NodeId,
+    /// What of that record.
     pub kind: Kind,
     /// 24 bits; 0 where the kind has only one.
     pub ordinal: u32,
@@ -81,16 +113,18 @@ const NODE_SHIFT: u32 = 32;
 const ORDINAL_MASK: u64 = (1 << KIND_SHIFT) - 1;
 
 impl Ino {
+    /// The mount's root.
     pub const ROOT: Ino = Ino { node: NodeId::ROOT, kind: Kind::Root, ordinal: 0 };
 
-    pub fn new(node: NodeId, kind: Kind) -> Self {
+    /// The inode of a kind that a node has only one of.
+    pub(super) fn new(node: NodeId, kind: Kind) -> Self {
         Self { node, kind, ordinal: 0 }
     }
 
     /// A directory that is removed and comes again, a secret's own or one in the trash: the ordinal is how often the secret was
     /// deleted and restored. The kernel counts a removed directory's inode dead, or finds it at its former place; under
     /// another number it is another one, and whoever holds the former goes on with that.
-    pub fn lived(secret: NodeId, kind: Kind, generation: u32) -> Self {
+    pub(super) fn lived(secret: NodeId, kind: Kind, generation: u32) -> Self {
         Self { node: secret, kind, ordinal: generation & ORDINAL_MASK as u32 }
     }
 
@@ -102,18 +136,22 @@ impl Ino {
         }
     }
 
-    pub fn version(secret: NodeId, no: VersionNo) -> Self {
+    /// Version `no` of `secret`.
+    pub(super) fn version(secret: NodeId, no: VersionNo) -> Self {
         Self { node: secret, kind: Kind::Version, ordinal: no.0 }
     }
 
-    pub fn stage(secret: NodeId, label: &StageLabel) -> Self {
+    /// The label `label` of `secret`, wherever it is.
+    pub(super) fn stage(secret: NodeId, label: &StageLabel) -> Self {
         Self { node: secret, kind: Kind::Stage, ordinal: label_ordinal(label) }
     }
 
-    pub fn scratch(slot: u32) -> Self {
+    /// The file in memory in slot `slot`.
+    pub(super) fn scratch(slot: u32) -> Self {
         Self { node: NodeId::ROOT, kind: Kind::Scratch, ordinal: slot }
     }
 
+    /// As the kernel has it.
     pub fn number(self) -> u64 {
         if self.kind == Kind::Root {
             return ROOT_NUMBER;
@@ -133,7 +171,7 @@ impl Ino {
     }
 
     /// The version whose number this inode carries.
-    pub fn version_no(self) -> VersionNo {
+    pub(super) fn version_no(self) -> VersionNo {
         VersionNo(self.ordinal)
     }
 }
@@ -147,17 +185,48 @@ fn label_ordinal(label: &StageLabel) -> u32 {
     (hash >> KIND_SHIFT) ^ (hash & ORDINAL_MASK as u32)
 }
 
-/// What a file handle stands for.
+/// What a file handle stands for. The serial tells it from all others of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Handle {
     /// A reader of a value, and the version it pinned at open.
-    Value { serial: u64, no: VersionNo },
+    Value {
+        /// Which open.
+        serial: u64,
+        /// The version; it stays readable until the handle is released.
+        no: VersionNo,
+    },
     /// A reader of a text, whose bytes were taken at open.
-    Text { serial: u64 },
+    Text {
+        /// Which open.
+        serial: u64,
+    },
     /// A writer.
-    Draft { serial: u64 },
+    Draft {
+        /// Which open.
+        serial: u64,
+    },
     /// A file in memory.
-    Scratch { serial: u64 },
+    Scratch {
+        /// Which open.
+        serial: u64,
+    },
+    /// A reader of a copy of the whole store, made at open.
+    Snapshot {
+        /// Which open.
+        serial: u64,
+    },
+    /// A conversation with the api.
+    Talk {
+        /// Which open.
+        serial: u64,
+    },
+    /// A reader of events.
+    Events {
+        /// Which open.
+        serial: u64,
+    },
+    /// The poker's: it is opened and closed, and nothing else.
+    Poke,
 }
 
 const SORT_SHIFT: u32 = 60;
@@ -165,33 +234,49 @@ const SERIAL_SHIFT: u32 = 24;
 const SERIAL_MASK: u64 = (1 << (SORT_SHIFT - SERIAL_SHIFT)) - 1;
 
 impl Handle {
-    pub fn number(self) -> u64 {
+    /// As the kernel has it.
+    pub(super) fn number(self) -> u64 {
         let (sort, serial, no) = match self {
             Handle::Value { serial, no } => (1, serial, no.0),
             Handle::Text { serial } => (2, serial, 0),
             Handle::Draft { serial } => (3, serial, 0),
             Handle::Scratch { serial } => (4, serial, 0),
+            Handle::Poke => (5, 0, 0),
+            Handle::Talk { serial } => (6, serial, 0),
+            Handle::Events { serial } => (7, serial, 0),
+            Handle::Snapshot { serial } => (8, serial, 0),
         };
         sort << SORT_SHIFT | (serial & SERIAL_MASK) << SERIAL_SHIFT | u64::from(no)
     }
 
-    pub fn parse(number: u64) -> Option<Self> {
+    /// What `number` says; `None` for a number that this program never gave.
+    pub(super) fn parse(number: u64) -> Option<Self> {
         let serial = number >> SERIAL_SHIFT & SERIAL_MASK;
         match number >> SORT_SHIFT {
             1 => Some(Handle::Value { serial, no: VersionNo(u32::try_from(number & ORDINAL_MASK).ok()?) }),
             2 => Some(Handle::Text { serial }),
             3 => Some(Handle::Draft { serial }),
             4 => Some(Handle::Scratch { serial }),
+            5 => Some(Handle::Poke),
+            6 => Some(Handle::Talk { serial }),
+            7 => Some(Handle::Events { serial }),
+            8 => Some(Handle::Snapshot { serial }),
             _ => None,
         }
     }
 
-    pub fn serial(self) -> u64 {
+    /// Which open it came of.
+    pub(super) fn serial(self) -> u64 {
         match self {
             Handle::Value { serial, .. }
             | Handle::Text { serial }
             | Handle::Draft { serial }
-            | Handle::Scratch { serial } => serial,
+            | Handle::Scratch { serial }
+            | Handle::Talk { serial }
+            | Handle::Events { serial }
+            | Handle::Snapshot { serial } => serial,
+            // No open file has it.
+            Handle::Poke => 0,
         }
     }
 }
@@ -233,6 +318,10 @@ mod tests {
             Handle::Text { serial: 1 },
             Handle::Draft { serial: 2 },
             Handle::Scratch { serial: 3 },
+            Handle::Events { serial: 4 },
+            Handle::Snapshot { serial: 4 },
+            Handle::Poke,
+            Handle::Talk { serial: 4 },
         ] {
             assert_eq!(Handle::parse(handle.number()), Some(handle));
         }

@@ -6,11 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Something to do, and not before when.
-struct Job {
-    due: Instant,
-    work: Box<dyn FnOnce() + Send>,
-}
+/// Something to do.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// How often the line looks after what has outlived its time.
 const IDLE: Duration = Duration::from_secs(30);
@@ -28,15 +25,19 @@ pub struct Door(Sender<Job>);
 impl Line {
     /// Starts the thread; `idle` is called every now and then, however busy the line is.
     pub fn start(name: &str, idle: impl Fn() + Send + 'static) -> io::Result<Self> {
+        Self::start_with(name, IDLE, idle)
+    }
+
+    fn start_with(name: &str, every: Duration, idle: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (sender, jobs) = channel();
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&jobs, idle))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&jobs, every, idle))?;
         Ok(Self { door: Some(Door(sender)), thread: Some(thread) })
     }
 
     /// Puts a job at the end of the line.
     pub fn put(&self, work: impl FnOnce() + Send + 'static) {
         if let Some(door) = &self.door {
-            door.put_after(Duration::ZERO, work);
+            door.put(work);
         }
     }
 
@@ -47,10 +48,10 @@ impl Line {
 }
 
 impl Door {
-    /// Puts a job into the line once `delay` is over. After the line has ended the job is dropped, and with it the reply it
-    /// holds, which then answers with an error.
-    pub fn put_after(&self, delay: Duration, work: impl FnOnce() + Send + 'static) {
-        let _ = self.0.send(Job { due: Instant::now() + delay, work: Box::new(work) });
+    /// Puts a job at the end of the line. After the line has ended the job is dropped, and with it the reply it holds, which
+    /// then answers with an error.
+    pub fn put(&self, work: impl FnOnce() + Send + 'static) {
+        let _ = self.0.send(Box::new(work));
     }
 }
 
@@ -66,22 +67,15 @@ impl Drop for Line {
     }
 }
 
-fn work(jobs: &Receiver<Job>, idle: impl Fn()) {
-    // Jobs whose time has not come; a handful at most.
-    let mut waiting: Vec<Job> = Vec::new();
+fn work(jobs: &Receiver<Job>, every: Duration, idle: impl Fn()) {
     let mut looked = Instant::now();
     loop {
-        if looked.elapsed() >= IDLE {
+        if looked.elapsed() >= every {
             idle();
             looked = Instant::now();
         }
-        while let Some(due) = waiting.iter().position(|job| job.due <= Instant::now()) {
-            (waiting.swap_remove(due).work)();
-        }
-        let next = waiting.iter().map(|job| job.due.saturating_duration_since(Instant::now())).min();
-        match jobs.recv_timeout(next.unwrap_or(IDLE)) {
-            Ok(job) if job.due <= Instant::now() => (job.work)(),
-            Ok(job) => waiting.push(job),
+        match jobs.recv_timeout(every) {
+            Ok(job) => job(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -93,18 +87,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_that_waits_holds_nobody_up() {
+    fn a_job_may_come_again() {
         let line = Line::start("test", || {}).unwrap();
         let (said, heard) = channel();
-        let door = line.door().unwrap();
-        let late = said.clone();
-        let again = door.clone();
-        door.put_after(Duration::from_millis(20), move || {
-            again.put_after(Duration::ZERO, move || late.send("late").unwrap());
+        let (let_go, held) = channel::<()>();
+        let (again, door) = (said.clone(), line.door().unwrap());
+        line.put(move || {
+            held.recv().unwrap();
+            door.put(move || again.send("again").unwrap());
         });
-        drop(door);
-        line.put(move || said.send("at once").unwrap());
+        line.put(move || said.send("next").unwrap());
+        let_go.send(()).unwrap();
         drop(line);
-        assert_eq!(heard.iter().collect::<Vec<_>>(), ["at once", "late"], "and what waits is still done at the end");
+        assert_eq!(
+            heard.iter().collect::<Vec<_>>(),
+            ["next", "again"],
+            "and what comes again is still done at the end"
+        );
+    }
+
+    #[test]
+    fn what_has_outlived_its_time_is_looked_after_though_the_line_is_busy() {
+        let (said, heard) = channel();
+        let looking = said.clone();
+        let line = Line::start_with("test", Duration::ZERO, move || looking.send("looked").unwrap()).unwrap();
+        let (let_go, held) = channel::<()>();
+        let first = said.clone();
+        line.put(move || {
+            held.recv().unwrap();
+            first.send("first").unwrap();
+        });
+        // The next stands in the line before the first is done, so that it is never idle between the two.
+        line.put(move || said.send("second").unwrap());
+        let_go.send(()).unwrap();
+        drop(line);
+        let order: Vec<&str> = heard.iter().collect();
+        let at = |word: &str| order.iter().position(|said| *said == word).unwrap();
+        assert!(order[at("first")..at("second")].contains(&"looked"), "{order:?}");
     }
 }

@@ -1,10 +1,11 @@
-//! What /proc says of a caller: its process, whether it is being killed, and which descriptors of a file it still has.
+//! What /proc says of a caller: its process, that one's children, and whether it is being killed or interrupted.
 //!
 //! A FUSE request carries a thread's id. Until it is answered the caller cannot go away, so what is read before the answer
 //! is true of it. Reading /proc sends no request to this filesystem, but it can wait for one: execve(2) closes descriptors,
-//! and so sends their FLUSH, while it holds the lock that a reader of /proc/<pid>/stat waits for. Invariant: `stat` is read
-//! of no task but one that is exiting, which holds no such lock; all else comes from `status`, `fdinfo` and `children`,
-//! which take none (docs/decisions.md).
+//! and so sends their FLUSH, while it holds the lock that a reader of `/proc/<pid>/stat` waits for. Invariant: `stat` is read
+//! of no task but one that is exiting, which holds no such lock. All else that is read of a process, here and in `look` and
+//! `threads`, takes none: the text of `status`, `uid_map`, `fdinfo`, `children` and `mountinfo`, the list of `task`, stat(2) of `fd`,
+//! `task` and `/proc/<tid>` (docs/decisions.md).
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -12,20 +13,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
 
 /// A process, told from a later one of the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
     pub tgid: u32,
     /// The inode number of its pidfd: one for each process that ever was since Linux 6.9, one for all before.
     identity: u64,
 }
 
-/// Descendants looked at when asking who still holds a file: more than any pipeline, few enough for a close to wait for.
-const DESCENDANTS_MAX: usize = 512;
-/// Descriptors looked at for one close: each costs a few microseconds, in which no other change is made.
-const DESCRIPTORS_MAX: usize = 2_048;
-/// The flag of a task that has begun to exit, in /proc/<pid>/stat.
+/// The flag of a task that has begun to exit, in `/proc/<pid>/stat`.
 const PF_EXITING: u64 = 0x4;
 /// The bits of an exit code that name a signal.
 const SIGNAL_BITS: u64 = 0x7f;
@@ -33,74 +31,51 @@ const SIGNAL_BITS: u64 = 0x7f;
 const FILE_MAX: usize = 8 * 1024;
 
 impl Process {
-    /// The process of thread `tid`.
-    pub fn of_thread(tid: u32) -> Option<Self> {
-        let status = read(&format!("/proc/{tid}/status"))?;
-        Self::numbered(field(&status, "Tgid:")?.parse().ok()?)
+    /// As plain numbers.
+    pub fn to_parts(self) -> (u32, u64) {
+        (self.tgid, self.identity)
     }
 
-    fn numbered(tgid: u32) -> Option<Self> {
+    /// The one that [`Process::to_parts`] was asked of; `None` for zeros.
+    pub fn from_parts((tgid, identity): (u32, u64)) -> Option<Self> {
+        (tgid != 0).then_some(Self { tgid, identity })
+    }
+
+    /// The process of thread `tid`.
+    pub fn of_thread(tid: u32) -> Option<Self> {
+        // A process is numbered as its first thread, and a pidfd is had of no other: that spares a program of one thread the
+        // text of /proc.
+        Self::numbered(tid).or_else(|| {
+            let status = read(&format!("/proc/{tid}/status"))?;
+            Self::numbered(field(&status, "Tgid:")?.parse().ok()?)
+        })
+    }
+
+    /// The process numbered `tgid`.
+    pub fn numbered(tgid: u32) -> Option<Self> {
         let pid = Pid::from_raw(i32::try_from(tgid).ok()?)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         Some(Self { tgid, identity: rustix::fs::fstat(pidfd).ok()?.st_ino })
     }
 
     /// Whether it is still there. A zombie is, and has no descriptors.
-    fn is_there(self) -> bool {
+    pub fn is_there(self) -> bool {
         Self::numbered(self.tgid) == Some(self)
     }
 
     /// Whether it runs, or waits for a disk: it does not sleep.
-    fn runs(self) -> bool {
+    pub fn runs(self) -> bool {
         let status = read(&format!("/proc/{}/status", self.tgid));
         status.is_some_and(|status| field(&status, "State:").is_some_and(|state| state.starts_with(['R', 'D'])))
     }
 
-    /// How many of its descriptors can write to `file`; `None` where they cannot be seen. `budget` is what may be looked at.
-    fn writers_of(self, file: &OpenFile<'_>, budget: &mut usize) -> Option<usize> {
-        let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.tgid)).ok()?;
-        let mut count = 0;
-        for entry in descriptors.flatten() {
-            if *budget == 0 {
-                // Whoever has so many open may have this one too.
-                return Some(count + 1);
-            }
-            *budget -= 1;
-            let Some(info) = entry.path().to_str().and_then(read) else { continue };
-            let same = field(&info, "ino:").and_then(|text| text.parse().ok()) == Some(file.ino);
-            let flags = field(&info, "flags:").and_then(|text| i32::from_str_radix(text, 8).ok()).unwrap_or(0);
-            if same && flags & libc::O_ACCMODE != libc::O_RDONLY && self.is_on(file.device, field(&info, "mnt_id:")) {
-                count += 1;
-            }
-        }
-        Some(count)
-    }
-
-    /// Whether its mount numbered `mount` is one of `device`. Inode numbers of two mounts are alike. A mount that is not to be
-    /// seen (one that was detached) counts as ours.
-    fn is_on(self, device: Option<&str>, mount: Option<&str>) -> bool {
-        let (Some(device), Some(mount)) = (device, mount) else { return true };
-        let Ok(mounts) = fs::read_to_string(format!("/proc/{}/mountinfo", self.tgid)) else { return true };
-        let mut fields = mounts.lines().map(|line| line.split(' '));
-        let found =
-            fields.find_map(|mut fields| (fields.next() == Some(mount)).then(|| fields.nth(1).map(str::to_owned)));
-        found.flatten().is_none_or(|found| found == device)
-    }
-
-    fn children(self) -> Vec<u32> {
+    /// The processes that its threads have started and not yet buried.
+    pub fn children(self) -> Vec<u32> {
         let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.tgid)) else { return Vec::new() };
         let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).ok();
         let lists: Vec<String> = threads.flatten().filter_map(of_thread).collect();
         lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|child| child.parse().ok()).collect()
     }
-}
-
-/// The file that is asked about.
-#[derive(Debug, Clone, Copy)]
-pub struct OpenFile<'a> {
-    pub ino: u64,
-    /// The `major:minor` of its mount, where it is known.
-    pub device: Option<&'a str>,
 }
 
 /// The `major:minor` of what is mounted on `point`, from the kernel's table: the mount itself is not touched.
@@ -113,56 +88,49 @@ pub fn device_of(point: &Path) -> Option<String> {
     String::from_utf8(ours.get(2)?.to_vec()).ok()
 }
 
-/// Descriptors through which a file can still be written.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Writers {
-    /// Of processes that have opened or written the file.
-    pub known: usize,
-    /// Of descendants that have done neither. In a program with threads there is such a child for a moment whenever one of
-    /// them starts a program: it has a copy of every descriptor until execve(2) closes them. (Whether they are close-on-exec
-    /// does not tell: execve(2) takes the marks off before it closes.)
-    pub others: usize,
-    /// Whether one of those descendants runs, as one on its way to another program does.
-    pub others_run: bool,
-}
-
-/// The descriptors of `known` processes (who has opened or written the file), of `closing` and of their descendants that can
-/// write to `file`. A process that cannot be looked into (another user's, for a daemon that is not
-/// root) counts as one, unless it is `closing`: that one has just let go of a descriptor, and is the likeliest to have had no
-/// other.
-pub fn writers_among(known: &[Process], closing: Option<Process>, file: &OpenFile<'_>) -> Writers {
-    let mut seen: Vec<Process> = Vec::new();
-    let mut next: Vec<Process> = known.iter().copied().chain(closing).collect();
-    let (mut writers, mut budget) = (Writers::default(), DESCRIPTORS_MAX);
-    while let Some(process) = next.pop() {
-        if seen.contains(&process) || !process.is_there() || seen.len() >= DESCENDANTS_MAX {
-            continue;
-        }
-        seen.push(process);
-        let own = process.writers_of(file, &mut budget).unwrap_or(usize::from(Some(process) != closing));
-        if known.contains(&process) {
-            writers.known += own;
-        } else if own > 0 {
-            writers.others += own;
-            writers.others_run |= process.runs();
-        }
-        next.extend(process.children().into_iter().filter_map(Process::numbered));
-    }
-    writers
-}
-
 /// Whether thread `tid` is exiting because a signal killed its process.
 pub fn is_being_killed(tid: u32) -> bool {
+    read(&format!("/proc/{tid}/status")).is_some_and(|status| is_killed(tid, &status))
+}
+
+fn is_killed(tid: u32, status: &str) -> bool {
     // A task that exits has let go of its memory before it closes its files. One in execve(2) has memory, and holds the lock.
-    let Some(status) = read(&format!("/proc/{tid}/status")) else { return false };
-    if field(&status, "VmSize:").is_some() {
+    if field(status, "VmSize:").is_some() {
         return false;
     }
     let stat = fs::read(format!("/proc/{tid}/stat")).ok();
     stat.and_then(|stat| Stat::parse(&stat)).is_some_and(|stat| stat.is_exiting && stat.signal != 0)
 }
 
-fn read(path: &str) -> Option<String> {
+/// Whether thread `tid` is to end what it does: a signal killed its process, or waits for it. Those signals are not counted that it
+/// blocks or ignores, nor those that come to programs which want to go on.
+pub fn is_interrupted(tid: u32) -> bool {
+    read(&format!("/proc/{tid}/status")).is_some_and(|status| interrupts(&status) || is_killed(tid, &status))
+}
+
+fn interrupts(status: &str) -> bool {
+    let signals = |name| field(status, name).and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
+    let pending = signals("SigPnd:") | signals("ShdPnd:");
+    let heard = !signals("SigBlk:") & !signals("SigIgn:") & !harmless();
+    pending & (heard | bit(libc::SIGKILL)) != 0
+}
+
+/// Signals that nobody sends to have a program stop what it does: those that by default are ignored, stop it or have it go on;
+/// timers of profilers; news of input; and the three that C libraries use among their threads.
+fn harmless() -> u64 {
+    let by_default = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+    let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    let news = [libc::SIGVTALRM, libc::SIGPROF, libc::SIGIO];
+    let of_libraries = [32, 33, 34];
+    [&by_default[..], &stops, &news, &of_libraries].concat().into_iter().fold(0, |set, signal| set | bit(signal))
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// A file of /proc.
+pub fn read(path: &str) -> Option<String> {
     let mut buffer = [0; FILE_MAX];
     let len = File::open(path).ok()?.read(&mut buffer).ok()?;
     Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
@@ -189,11 +157,11 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 }
 
 /// What stands behind `name` at the beginning of a line.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
-/// Some fields of /proc/<pid>/stat.
+/// Some fields of `/proc/<pid>/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     is_exiting: bool,
@@ -216,8 +184,6 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -243,22 +209,36 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_of_this_process_are_counted() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let ino = file.as_file().metadata().unwrap().ino();
+    fn signals_that_are_to_end_something_are_told_from_others() {
+        // (signal, blocked, ignored) -> whether it interrupts
+        for ((signal, blocked, ignored), expected) in [
+            ((libc::SIGINT, 0, 0), true),
+            ((libc::SIGTERM, 0, bit(libc::SIGINT)), true),
+            ((libc::SIGINT, bit(libc::SIGINT), 0), false),
+            ((libc::SIGINT, 0, bit(libc::SIGINT)), false),
+            ((libc::SIGKILL, u64::MAX, u64::MAX), true),
+            ((libc::SIGCHLD, 0, 0), false),
+            ((libc::SIGTSTP, 0, 0), false),
+            ((libc::SIGPROF, 0, 0), false),
+            ((33, 0, 0), false),
+            ((64, 0, 0), true),
+        ] {
+            for (own, shared) in [(bit(signal), 0), (0, bit(signal))] {
+                let status = format!(
+                    "State:\tD\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\n"
+                );
+                assert_eq!(interrupts(&status), expected, "{status}");
+            }
+        }
+        assert!(!interrupts("SigPnd:\t0000000000000000\n"));
+    }
+
+    #[test]
+    fn this_process_is_known() {
         let me = Process::of_thread(std::process::id()).unwrap();
-        let counted = |known: &[Process], closing| {
-            let file = OpenFile { ino, device: None };
-            let Writers { known, others, .. } = writers_among(known, closing, &file);
-            (known, others)
-        };
-        assert_eq!(counted(&[me, me], Some(me)), (1, 0));
-        assert_eq!(counted(&[], Some(me)), (0, 1));
-        let reader = File::open(file.path()).unwrap();
-        let second = file.as_file().try_clone().unwrap();
-        assert_eq!(counted(&[me], None), (2, 0), "the reader does not count");
-        drop((reader, second));
-        assert_eq!(counted(&[me], None), (1, 0));
-        assert!(!is_being_killed(std::process::id()));
+        let from_a_thread =
+            std::thread::spawn(|| Process::of_thread(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()));
+        assert_eq!(from_a_thread.join().unwrap(), Some(me));
+        assert!(me.is_there() && !is_being_killed(me.tgid));
     }
 }

@@ -2,12 +2,16 @@
 //! what it is, whose permission bits it has, and which KMS action guards it.
 
 use super::inode::Kind;
+use crate::secret::Action;
 
 /// What the kernel sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
+    /// Holds names.
     Directory,
+    /// Holds bytes: a value or a text.
     File,
+    /// Holds a target: labels, and scratch links.
     Link,
 }
 
@@ -24,32 +28,6 @@ pub enum Bits {
     Value,
     /// These, whatever the directory's are.
     Fixed(u16),
-}
-
-/// The KMS action that guards a gesture. The kernel's bits decide until policies are enforced; the log names the action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    DescribeInstance,
-    UpdateInstance,
-    ListSecrets,
-    CreateSecret,
-    DescribeSecret,
-    GetSecretValue,
-    PutSecretValue,
-    ListSecretVersionIds,
-    UpdateSecret,
-    UpdateSecretVersionStage,
-    ListTagResources,
-    TagResource,
-    GetSecretPolicy,
-    SetSecretPolicy,
-    ListKeys,
-    DescribeKey,
-    UpdateKeyState,
-    GetKeyPolicy,
-    ForceDeleteSecret,
-    /// The mount about itself.
-    ReadStatus,
 }
 
 /// A name in a directory.
@@ -92,19 +70,33 @@ use Shape::{Directory as Dir, File, Link};
 
 /// World-writable and sticky: whoever owned a scheduled secret may rename it out, nobody else's.
 const TRASH_BITS: u16 = 0o1777;
+/// What the mount says about itself: anybody may look, nobody writes.
+const CONTROL_DIR_BITS: u16 = 0o555;
+/// The same of its files.
+const CONTROL_FILE_BITS: u16 = 0o444;
+/// Anybody may ask: who is refused what is decided by each request.
+const API_BITS: u16 = 0o666;
+/// Of a copy of the store: for the owner of the root alone.
+const BACKUP_BITS: u16 = 0o400;
+/// A link's bits, which nobody asks: its target's decide.
+pub const LINK_BITS: u16 = 0o777;
 
 /// The tree. Within a directory the order is that of readdir; `current` comes first, so that `rm -r` schedules the
 /// deletion before it meets anything else.
 ///
 /// Later rooms have their numbers in `inode` and their rows here: `fields`, `dotenv`, `rotation` below a secret; `state` and
-/// `shares` in `.instance`; `api`, `events`, `metrics` in `.kmsfs`.
+/// `shares` in `.instance`.
 #[rustfmt::skip]
 pub const TREE: &[Row] = &[
-    row(Kind::Root, Fixed(".kmsfs"), Kind::Control, Dir, B::Fixed(0o555), Some(A::ReadStatus), None),
+    row(Kind::Root, Fixed(".kmsfs"), Kind::Control, Dir, B::Fixed(CONTROL_DIR_BITS), Some(A::ReadStatus), None),
     row(Kind::Root, Any, Kind::Instance, Dir, B::Directory, Some(A::ListSecrets), None),
 
-    row(Kind::Control, Fixed("last-error"), Kind::LastError, File, B::Fixed(0o444), Some(A::ReadStatus), None),
-    row(Kind::Control, Fixed("status"), Kind::Status, File, B::Fixed(0o444), Some(A::ReadStatus), None),
+    row(Kind::Control, Fixed("api"), Kind::Api, File, B::Fixed(API_BITS), Some(A::Ask), Some(A::Ask)),
+    row(Kind::Control, Fixed("events"), Kind::Events, File, B::Fixed(CONTROL_FILE_BITS), Some(A::ReadStatus), None),
+    row(Kind::Control, Fixed("metrics"), Kind::Metrics, File, B::Fixed(CONTROL_FILE_BITS), Some(A::ReadStatus), None),
+    row(Kind::Control, Fixed("backup"), Kind::Backup, File, B::Fixed(BACKUP_BITS), Some(A::BackUp), None),
+    row(Kind::Control, Fixed("last-error"), Kind::LastError, File, B::Fixed(CONTROL_FILE_BITS), Some(A::ReadStatus), None),
+    row(Kind::Control, Fixed("status"), Kind::Status, File, B::Fixed(CONTROL_FILE_BITS), Some(A::ReadStatus), None),
 
     row(Kind::Instance, Fixed(".instance"), Kind::InstanceControl, Dir, B::Directory, Some(A::DescribeInstance), None),
     row(Kind::Instance, Fixed(".keys"), Kind::Keys, Dir, B::Directory, Some(A::ListKeys), None),
@@ -134,7 +126,7 @@ pub const TREE: &[Row] = &[
     row(Kind::Directory, Any, Kind::Directory, Dir, B::Directory, Some(A::ListSecrets), Some(A::CreateSecret)),
 
     row(Kind::Versions, Any, Kind::Version, File, B::Value, Some(A::GetSecretValue), Some(A::PutSecretValue)),
-    row(Kind::Stages, Any, Kind::Stage, Link, B::Fixed(0o777), Some(A::ListSecretVersionIds), Some(A::UpdateSecretVersionStage)),
+    row(Kind::Stages, Any, Kind::Stage, Link, B::Fixed(LINK_BITS), Some(A::ListSecretVersionIds), Some(A::UpdateSecretVersionStage)),
 ];
 
 /// The row of the fixed entry `name` in a directory of kind `within`, with its place in the listing.
@@ -184,7 +176,7 @@ mod tests {
     fn every_file_names_the_action_that_guards_it() {
         for row in TREE {
             assert!(row.read.is_some(), "{:?} can be read without an action", row.kind);
-            let writable = matches!(row.bits, Bits::Entry | Bits::Value);
+            let writable = matches!(row.bits, Bits::Entry | Bits::Value) || row.bits == Bits::Fixed(API_BITS);
             assert_eq!(
                 writable && row.shape == Shape::File,
                 row.write.is_some() && row.shape == Shape::File,

@@ -1,6 +1,6 @@
 //! The verbs. Each takes the record, the request and the time, and answers the record as it will be.
 
-use super::version::{VALUE_MAX, VERSIONS_MAX};
+use super::version::{AUTOMATIC_END, VALUE_MAX, VERSIONS_MAX};
 use super::{
     DESCRIPTION_MAX, DataType, Deletion, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version, VersionId,
 };
@@ -10,7 +10,9 @@ use crate::time::Timestamp;
 /// A decision: the record as it will be, and what comes and goes with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
+    /// All of it, to be stored in the place of the old one.
     pub secret: Secret,
+    /// The version whose value is to be stored with it.
     pub added: Option<Version>,
     /// Versions whose value and key are to be destroyed.
     pub rolled: Vec<Version>,
@@ -29,15 +31,30 @@ pub struct Put<'a> {
     pub id: Option<VersionId>,
     /// A number that was promised when the file was opened.
     pub no: Option<VersionNo>,
+    /// The value.
     pub bytes: &'a [u8],
     /// Labels for the version; `None` is ACSCurrent alone.
     pub stages: Option<Vec<StageLabel>>,
+    /// As it was declared; `None` tells it from the bytes.
+    pub kind: Option<DataType>,
+}
+
+/// What a secret is created with beside its first version.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// `None` leaves the draft's.
+    pub description: Option<String>,
+    /// `None` leaves the draft's.
+    pub tags: Option<Tags>,
+    /// `None` leaves the draft's.
+    pub key: Option<NodeId>,
 }
 
 /// What a put comes to.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "one at a time, and gone at once")]
 pub enum PutOutcome {
+    /// A new version.
     Added(Change),
     /// The id exists: the same bytes again are a success without effect, others are refused. The caller compares.
     Replay(VersionNo),
@@ -52,17 +69,17 @@ pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutco
         None => next_automatic_id(secret)?,
     };
     if let Some(version) = secret.version(&id) {
-        return Ok(PutOutcome::Replay(version.no));
+        let same_kind = request.kind.is_none_or(|kind| kind == version.kind);
+        return if same_kind { Ok(PutOutcome::Replay(version.no)) } else { Err(Refusal::VersionExists { id }) };
     }
     let no = request.no.unwrap_or(VersionNo(secret.next_no));
     if no > VersionNo::MAX || secret.version_no(no).is_some() {
         return Err(Refusal::OutOfNumbers);
     }
     let len = u32::try_from(request.bytes.len()).map_err(|_| Refusal::ValueTooLong)?;
-    // A clock that was set back does not make a new version older than those there are: the oldest roll away first.
-    let newest = secret.versions.iter().map(|version| version.created).max();
-    let created = newest.map_or(now, |newest| now.max(Timestamp(newest.0.saturating_add(1))));
-    let version = Version { no, id, created, kind: DataType::of(request.bytes), len };
+    let now = next_moment(secret, now);
+    let kind = request.kind.unwrap_or_else(|| DataType::of(request.bytes));
+    let version = Version { no, id, created: now, kind, len };
     let mut after = secret.clone();
     after.updated = now;
     after.next_no = after.next_no.max(no.0 + 1);
@@ -83,6 +100,29 @@ pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutco
     Ok(PutOutcome::Added(Change { secret: after, added: Some(version), rolled }))
 }
 
+/// CreateSecret: a draft gets its terms and its first version at once.
+pub fn create(draft: &Secret, terms: Terms, first: Put<'_>, now: Timestamp) -> Result<Change, Refusal> {
+    draft.not_scheduled()?;
+    if !draft.is_draft() {
+        return Err(Refusal::NameTaken);
+    }
+    let mut secret = draft.clone();
+    if let Some(text) = terms.description {
+        secret = set_description(&secret, text.as_bytes(), now)?.secret;
+    }
+    if let Some(tags) = terms.tags {
+        secret = set_tags(&secret, tags, now)?.secret;
+    }
+    if let Some(key) = terms.key {
+        secret = set_key(&secret, key, now)?.secret;
+    }
+    match put(&secret, first, now)? {
+        PutOutcome::Added(change) => Ok(change),
+        // A draft has no version that could come again.
+        PutOutcome::Replay(_) => Err(Refusal::NameTaken),
+    }
+}
+
 /// UpdateSecretVersionStage with MoveToVersion: adds a label or moves it; ACSCurrent so moved is a promotion or a rollback.
 pub fn move_stage(
     secret: &Secret,
@@ -93,14 +133,10 @@ pub fn move_stage(
 ) -> Result<Change, Refusal> {
     secret.not_scheduled()?;
     let to = secret.version(to).ok_or(Refusal::NoSuchVersion)?.no;
-    if let Some(from) = from {
-        let holder = secret.stages.get(label).and_then(|no| secret.version_no(no));
-        if holder.is_none_or(|version| version.id != *from) {
-            return Err(Refusal::LabelElsewhere);
-        }
-    }
+    held_by(secret, label, from)?;
     let mut after = secret.clone();
     if secret.stages.get(label) != Some(to) {
+        let now = moment(secret, now);
         after.updated = now;
         set_stage(&mut after, label.clone(), to, now)?;
     }
@@ -108,18 +144,27 @@ pub fn move_stage(
 }
 
 /// UpdateSecretVersionStage with RemoveFromVersion alone: for custom labels.
-pub fn remove_stage(secret: &Secret, label: &StageLabel, now: Timestamp) -> Result<Change, Refusal> {
+pub fn remove_stage(
+    secret: &Secret,
+    label: &StageLabel,
+    from: Option<&VersionId>,
+    now: Timestamp,
+) -> Result<Change, Refusal> {
     secret.not_scheduled()?;
+    if label.is_built_in() {
+        return Err(Refusal::BuiltInLabel);
+    }
+    held_by(secret, label, from)?;
     let mut after = secret.clone();
     after.stages.remove(label)?;
-    after.updated = now;
+    after.updated = moment(secret, now);
     Ok(Change::of(after))
 }
 
 /// A label under another name: the version it is on gets the label `to`, and loses `from`.
 pub fn rename_stage(secret: &Secret, from: &StageLabel, to: &StageLabel, now: Timestamp) -> Result<Change, Refusal> {
     let target = secret.stages.get(from).and_then(|no| secret.version_no(no)).ok_or(Refusal::NoSuchLabel)?;
-    let without = remove_stage(secret, from, now)?.secret;
+    let without = remove_stage(secret, from, None, now)?.secret;
     move_stage(&without, to, &target.id, None, now)
 }
 
@@ -129,7 +174,7 @@ pub fn set_tags(secret: &Secret, tags: Tags, now: Timestamp) -> Result<Change, R
     let mut after = secret.clone();
     if after.tags != tags {
         after.tags = tags;
-        after.updated = now;
+        after.updated = moment(secret, now);
     }
     Ok(Change::of(after))
 }
@@ -148,7 +193,7 @@ pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<
     let mut after = secret.clone();
     if after.description != text {
         text.clone_into(&mut after.description);
-        after.updated = now;
+        after.updated = moment(secret, now);
     }
     Ok(Change::of(after))
 }
@@ -162,7 +207,7 @@ pub fn set_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, R
             return Err(Refusal::KeyChosen);
         }
         after.key = key;
-        after.updated = now;
+        after.updated = moment(secret, now);
     }
     Ok(Change::of(after))
 }
@@ -186,7 +231,7 @@ pub fn restore(secret: &Secret, now: Timestamp) -> Result<Change, Refusal> {
     }
     let mut after = secret.clone();
     after.deletion = None;
-    after.updated = now;
+    after.updated = moment(secret, now);
     after.generation = after.generation.wrapping_add(1);
     Ok(Change::of(after))
 }
@@ -199,9 +244,29 @@ fn check_value(bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses where `label` is not on version `from`, if one is given.
+fn held_by(secret: &Secret, label: &StageLabel, from: Option<&VersionId>) -> Result<(), Refusal> {
+    let holder = secret.stages.get(label).and_then(|no| secret.version_no(no)).map(|version| &version.id);
+    if from.is_some_and(|from| holder != Some(from)) { Err(Refusal::LabelElsewhere) } else { Ok(()) }
+}
+
+/// `now`, unless the clock was set back: no time of a record goes back, so that whoever waits for a later one sees every
+/// change. A deletion alone is by the clock, which has to come to its end.
+fn moment(secret: &Secret, now: Timestamp) -> Timestamp {
+    now.max(secret.updated)
+}
+
+/// A moment after those of all versions: the oldest roll away first.
+fn next_moment(secret: &Secret, now: Timestamp) -> Timestamp {
+    let newest = secret.versions.iter().map(|version| version.created).max();
+    let after = newest.map_or(now, |newest| Timestamp(newest.0.saturating_add(1)));
+    moment(secret, now).max(after)
+}
+
 /// One above the highest number ever used, so that no id comes twice.
 fn next_automatic_id(secret: &Secret) -> Result<VersionId, Refusal> {
-    secret.highest_auto.checked_add(1).map(VersionId::automatic).ok_or(Refusal::OutOfNumbers)
+    let next = secret.highest_auto.checked_add(1).filter(|next| *next < AUTOMATIC_END);
+    next.map(VersionId::automatic).ok_or(Refusal::OutOfNumbers)
 }
 
 fn set_stage(secret: &mut Secret, label: StageLabel, to: VersionNo, now: Timestamp) -> Result<(), Refusal> {

@@ -22,7 +22,7 @@ fn label(text: &str) -> StageLabel {
 }
 
 fn request<'a>(name: Option<&str>, bytes: &'a [u8]) -> Put<'a> {
-    Put { id: name.map(id), no: None, bytes, stages: None }
+    Put { id: name.map(id), no: None, bytes, stages: None, kind: None }
 }
 
 fn added(secret: &Secret, name: Option<&str>) -> Change {
@@ -52,6 +52,70 @@ fn automatic_ids_are_never_used_again() {
     let change = added(&secret, None);
     assert_eq!(change.added.unwrap().id, id("v8"));
     assert_eq!(change.secret.current().unwrap().id, id("v8"));
+}
+
+#[test]
+fn automatic_ids_end_where_no_number_is_left() {
+    for (used, next) in [
+        ("v9007199254740990", Ok(Some("v9007199254740991"))),
+        ("v9007199254740991", Err(Refusal::OutOfNumbers)),
+        ("v9007199254740992", Ok(Some("v1"))),
+        ("v9007199254740993", Ok(Some("v1"))),
+        ("v18446744073709551614", Ok(Some("v1"))),
+        ("v18446744073709551615", Ok(Some("v1"))),
+        ("v18446744073709551616", Ok(Some("v1"))),
+    ] {
+        let outcome = put(&added(&draft(), Some(used)).secret, request(None, b"y"), at(3));
+        let found = outcome.map(|outcome| match outcome {
+            PutOutcome::Added(change) => change.added.map(|version| version.id.as_str().to_owned()),
+            PutOutcome::Replay(_) => None,
+        });
+        assert_eq!(found, next.map(|id: Option<&str>| id.map(str::to_owned)), "after {used}");
+    }
+}
+
+#[test]
+fn version_numbers_end_where_an_inode_has_no_room() {
+    let mut secret = with_versions(1);
+    secret.next_no = VersionNo::MAX.0;
+    let last = added(&secret, None).secret;
+    assert_eq!(last.current().unwrap().no, VersionNo::MAX);
+    assert_eq!(put(&last, request(None, b"y"), at(3)), Err(Refusal::OutOfNumbers));
+    for no in [VersionNo(VersionNo::MAX.0 + 1), VersionNo(u32::MAX), VersionNo(1)] {
+        let promised = Put { no: Some(no), ..request(None, b"y") };
+        assert_eq!(put(&secret, promised, at(3)), Err(Refusal::OutOfNumbers), "{no:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_takes_no_time_back() {
+    let late = |change: Result<Change, Refusal>| change.unwrap().secret;
+    let before = (0..10).fold(draft(), |secret, n| {
+        let PutOutcome::Added(change) = put(&secret, request(None, b"x"), at(100 + n)).unwrap() else { panic!() };
+        change.secret
+    });
+    let (early, highest) = (at(5), at(109));
+    let PutOutcome::Added(change) = put(&before, request(None, b"y"), early).unwrap() else { panic!("a replay") };
+    let after = change.secret;
+    assert_eq!(change.rolled[0].id, id("v1"), "the oldest goes, not the newest");
+    assert!(change.added.unwrap().created > highest);
+    assert!(after.rotated > highest && after.updated >= after.rotated, "who waits for a newer file sees it");
+    let moved = late(move_stage(&before, &StageLabel::current(), &id("v3"), None, early));
+    assert!(moved.rotated >= highest && moved.updated >= highest);
+    let labelled = late(move_stage(&before, &label("x"), &id("v3"), None, early));
+    assert!(labelled.updated >= highest);
+    for after in [
+        late(remove_stage(&labelled, &label("x"), None, early)),
+        late(rename_stage(&labelled, &label("x"), &label("y"), early)),
+        late(set_tags(&before, Tags::parse_file(b"a=b").unwrap(), early)),
+        late(set_description(&before, b"text", early)),
+        late(restore(&late(delete(&before, RecoveryWindow::DEFAULT, early)), early)),
+    ] {
+        assert!(after.updated >= before.updated && after.created == before.created);
+    }
+    assert!(late(set_key(&draft(), NodeId(71), at(0))).updated >= at(1));
+    let deletion = late(delete(&before, RecoveryWindow::DEFAULT, early)).deletion.unwrap();
+    assert_eq!(deletion.purge_at, early.plus_days(30), "days are counted by the clock that will end them");
 }
 
 #[test]
@@ -128,7 +192,7 @@ fn a_scheduled_secret_takes_no_change_but_a_restore() {
     assert_eq!(put(&deleted, request(None, b"x"), at(6)), Err(refusal.clone()));
     for refused in [
         move_stage(&deleted, &label("x"), &id("v1"), None, at(6)),
-        remove_stage(&deleted, &label("x"), at(6)),
+        remove_stage(&deleted, &label("x"), None, at(6)),
         set_tags(&deleted, Tags::default(), at(6)),
         set_description(&deleted, b"x", at(6)),
         set_key(&deleted, NodeId(1), at(6)),
@@ -191,7 +255,7 @@ proptest! {
                     Err(refusal) => Err(refusal),
                 },
                 Step::Move(l, to) => move_stage(&secret, &numbered_label(l), &id(&format!("v{to}")), None, now),
-                Step::Remove(l) => remove_stage(&secret, &numbered_label(l), now),
+                Step::Remove(l) => remove_stage(&secret, &numbered_label(l), None, now),
                 Step::Delete => delete(&secret, RecoveryWindow::DEFAULT, now),
                 Step::Restore => restore(&secret, now),
             };

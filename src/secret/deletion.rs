@@ -34,7 +34,9 @@ impl RecoveryWindow {
 /// A deletion that is scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
+    /// When it was asked for.
     pub requested: Timestamp,
+    /// From when on the values may be destroyed: the end of the window that was set at the request.
     pub purge_at: Timestamp,
 }
 

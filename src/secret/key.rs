@@ -10,9 +10,15 @@ use crate::time::Timestamp;
 /// Whether a key may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {
+    /// It may.
     Enabled,
+    /// Not until somebody enables it.
     Disabled,
-    PendingDeletion { due: Timestamp },
+    /// Not any more, unless the deletion is taken back in time.
+    PendingDeletion {
+        /// When its material may be destroyed.
+        due: Timestamp,
+    },
 }
 
 impl KeyState {

@@ -5,8 +5,10 @@
 //! choice is written beside the rule.
 //!
 //! Reading order: `refusal` (every reason to say no), `name`, `version`, `stage`, `tag`, `policy`, `key`, `deletion` (the
-//! words, each parsed once at the edge), `record` (a secret), `change` (the verbs).
+//! words, each parsed once at the edge), `action`, `access` (who may do what), `record` (a secret), `change` (the verbs).
 
+mod access;
+mod action;
 mod change;
 mod deletion;
 mod key;
@@ -18,15 +20,17 @@ mod stage;
 mod tag;
 mod version;
 
+pub use access::{Access, Identity, Right};
+pub use action::Action;
 pub use change::{
-    Change, Put, PutOutcome, delete, move_stage, put, remove_stage, rename_stage, restore, set_description, set_key,
-    set_tags,
+    Change, Put, PutOutcome, Terms, create, delete, move_stage, put, remove_stage, rename_stage, restore,
+    set_description, set_key, set_tags,
 };
 pub use deletion::{Deletion, RecoveryWindow};
 pub use key::KeyState;
 pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
 pub use policy::{Account, POLICY_MAX, Policy, default_document};
-pub use record::{DESCRIPTION_MAX, Secret};
+pub use record::{DESCRIPTION_MAX, LastRead, Secret};
 pub use refusal::Refusal;
 pub use stage::{LABELS_MAX, StageLabel, Stages};
 pub use tag::{TAGS_MAX, TagKey, TagValue, Tags};

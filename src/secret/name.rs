@@ -144,6 +144,11 @@ impl SecretName {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
     }
 
+    /// The names of the directories above it, from the outermost.
+    pub fn above(&self) -> impl Iterator<Item = SecretName> {
+        self.0.match_indices('/').map(|(at, _)| Self(self.0[..at].to_owned()))
+    }
+
     /// The name as one component, as `.deleted/` shows it: `/` is `%2F`, which no name holds.
     pub fn escaped(&self) -> String {
         self.0.replace('/', "%2F")
@@ -216,5 +221,6 @@ mod tests {
         assert_eq!(SecretName::from_escaped(name.escaped().as_bytes()), Ok(name.clone()));
         assert_eq!((name.last(), name.parent().unwrap().as_str()), ("d", "a/b-c"));
         assert_eq!(SecretName::parse("a").unwrap().parent(), None);
+        assert_eq!(name.above().map(String::from).collect::<Vec<_>>(), ["a", "a/b-c"]);
     }
 }

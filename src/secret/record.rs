@@ -12,25 +12,45 @@ pub const DESCRIPTION_MAX: usize = 8_192;
 /// A secret, or the draft of one: a draft has no version yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Secret {
+    /// Its path below the instance, which is also where a restore brings it back to.
     pub name: SecretName,
+    /// When its first version came; of a draft, when the directory was made.
     pub created: Timestamp,
+    /// When anything of it last changed. It never goes back, though the clock may.
     pub updated: Timestamp,
     /// When ACSCurrent last moved.
     pub rotated: Timestamp,
+    /// Text of at most [`DESCRIPTION_MAX`] bytes, without control characters but newline and tab.
     pub description: String,
+    /// The CMK that new values are sealed under. It stays from the first version on.
     pub key: NodeId,
+    /// For people and their tools; nothing is decided by them.
     pub tags: Tags,
     /// In order of number.
     pub versions: Vec<Version>,
+    /// Which labels are on which versions. Every number here is that of a version above.
     pub stages: Stages,
     /// The number that the next version gets.
     pub next_no: u32,
     /// The highest n of an id `v<n>` that was ever used.
     pub highest_auto: u64,
+    /// Set while the secret is in the trash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
+    /// When its value was last read, as far as that is kept; no rule asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_read: Option<LastRead>,
     /// Rises whenever the entries of the secret may have been removed and come again.
     pub generation: u32,
+}
+
+/// A reading of a secret's value, of whichever version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRead {
+    /// When.
+    pub at: Timestamp,
+    /// By which user.
+    pub uid: u32,
 }
 
 impl Secret {
@@ -49,6 +69,7 @@ impl Secret {
             next_no: 1,
             highest_auto: 0,
             deletion: None,
+            last_read: None,
             generation: 0,
         }
     }

@@ -24,6 +24,14 @@ pub struct TagKey(String);
 pub struct TagValue(String);
 
 impl TagKey {
+    /// Parses a key as a request has it; `at` counts the request's tags from 1.
+    pub fn parse(text: &str, at: usize) -> Result<Self, Refusal> {
+        if text.is_empty() || !is_part(text) {
+            return Err(Refusal::BadTagKey { at });
+        }
+        if is_reserved(text) { Err(Refusal::ReservedTagKey { at }) } else { Ok(Self(text.to_owned())) }
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,6 +74,21 @@ impl Tags {
         if tags.len() > TAGS_MAX { Err(Refusal::TooManyTags) } else { Ok(Self(tags)) }
     }
 
+    /// The tags of a request: keys and values in its order.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Refusal> {
+        let mut tags = BTreeMap::new();
+        for (at, (key, value)) in (1..).zip(pairs) {
+            let key = TagKey::parse(key, at)?;
+            if !is_part(value) {
+                return Err(Refusal::BadTagValue { at });
+            }
+            if tags.insert(key, TagValue(value.to_owned())).is_some() {
+                return Err(Refusal::DuplicateTagKey { at });
+            }
+        }
+        if tags.len() > TAGS_MAX { Err(Refusal::TooManyTags) } else { Ok(Self(tags)) }
+    }
+
     /// The file that [`Tags::parse_file`] reads back as these tags.
     pub fn render(&self) -> String {
         let line = |(key, value): (&TagKey, &TagValue)| {
@@ -80,6 +103,12 @@ impl Tags {
         let mut all = self.0.clone();
         all.extend(more.0.clone());
         if all.len() > TAGS_MAX { Err(Refusal::TooManyTags) } else { Ok(Self(all)) }
+    }
+
+    /// These tags but those of `keys`; a key that is not there changes nothing.
+    pub fn without(&self, keys: &[TagKey]) -> Tags {
+        let keeps = |(key, _): &(&TagKey, &TagValue)| !keys.contains(key);
+        Self(self.0.iter().filter(keeps).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     /// The tags in order of key.
@@ -103,8 +132,12 @@ fn parse_line(text: &str) -> Option<(&str, &str)> {
         Some(at) => (&text[..at], text[at..].trim()),
         None => text.split_once('=')?,
     };
-    let good = |part: &str| part.len() <= PART_MAX && part.bytes().all(is_tag_byte);
-    (!key.is_empty() && good(key) && good(value)).then_some((key, value))
+    (!key.is_empty() && is_part(key) && is_part(value)).then_some((key, value))
+}
+
+/// Whether `text` may be a key or a value, of which only a value may be empty.
+fn is_part(text: &str) -> bool {
+    text.len() <= PART_MAX && text.bytes().all(is_tag_byte)
 }
 
 fn is_tag_byte(byte: u8) -> bool {
@@ -158,6 +191,23 @@ mod tests {
         assert!(Tags::parse_file(b"\xff=v").is_err());
         let at_limit = format!("{}={}", "k".repeat(128), "v".repeat(128));
         assert!(Tags::parse_file(at_limit.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_request_names_the_tag_that_is_bad() {
+        for (pairs, refusal) in [
+            (&[("a", "1"), ("", "2")][..], Refusal::BadTagKey { at: 2 }),
+            (&[("a b", "1")], Refusal::BadTagKey { at: 1 }),
+            (&[("a", "\n")], Refusal::BadTagValue { at: 1 }),
+            (&[("a", "1"), ("b", "2"), ("aCs:c", "3")], Refusal::ReservedTagKey { at: 3 }),
+            (&[("a", "1"), ("a", "1")], Refusal::DuplicateTagKey { at: 2 }),
+        ] {
+            assert_eq!(Tags::from_pairs(pairs.iter().copied()), Err(refusal), "{pairs:?}");
+        }
+        let tags = Tags::from_pairs([("b", ""), ("a", "1")]).unwrap();
+        assert_eq!(tags.render(), "a=1\nb=\n");
+        let keys = ["b", "c"].map(|key| TagKey::parse(key, 1).unwrap());
+        assert_eq!(tags.without(&keys).render(), "a=1\n");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::time::Timestamp;
 
 /// Longest value in bytes.
 pub const VALUE_MAX: usize = 30_720;
-/// Ids `v<n>` count up to here: what a user names past it is a name like any other, so that none can use up the numbers. JSON
-/// keeps whole numbers up to 2^53.
-const AUTOMATIC_MAX: u64 = 1 << 53;
+/// Ids `v<n>` are numbered below here; what a user names past it is a name like any other. Whole numbers up to 2^53 come
+/// through every reader of JSON.
+pub(super) const AUTOMATIC_END: u64 = 1 << 53;
 /// Most versions a secret keeps; above that the oldest without a label goes.
 pub const VERSIONS_MAX: usize = 10;
 
@@ -32,7 +32,7 @@ impl VersionId {
         let digits = self.0.strip_prefix('v')?;
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
         let number = if plain { digits.parse().ok() } else { None };
-        number.filter(|n| *n < AUTOMATIC_MAX)
+        number.filter(|n| *n < AUTOMATIC_END)
     }
 }
 
@@ -40,7 +40,9 @@ impl VersionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataType {
+    /// UTF-8, which KMS passes on as it is.
     Text,
+    /// Anything else, which KMS passes on in base64.
     Binary,
 }
 
@@ -62,9 +64,13 @@ impl DataType {
 /// What is known of a version without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
+    /// Its number, by which values and inodes know it.
     pub no: VersionNo,
+    /// Its name, by which users know it.
     pub id: VersionId,
+    /// When it was stored; no two versions of a secret have one moment.
     pub created: Timestamp,
+    /// Told from the bytes when they came.
     pub kind: DataType,
     /// Length of the value in bytes.
     pub len: u32,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use parking_lot::RwLock;
 
 use super::{
-    CommitError, Expect, Index, KEPT_OPS, MAX_COMMIT_BYTES, MAX_OPS, Op, Page, Place, Record, Reservation, Revision,
-    Row, RowId, Status, Store, StoreError, Table, sealed_bytes,
+    CommitError, Committed, Expect, Index, KEPT_OPS, MAX_COMMIT_BYTES, MAX_OPS, Op, Page, Place, Record, Reservation,
+    Revision, Row, RowId, Snapshot, SnapshotError, Status, Store, StoreError, Table, sealed_bytes, sqlite,
 };
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;
@@ -123,10 +123,10 @@ impl Store for MemoryStore {
         Ok(self.rows.read().wraps.get(&id).cloned())
     }
 
-    fn commit(&self, ops: &[Op], op_id: OpId, _room: Option<Reservation>) -> Result<Revision, CommitError> {
+    fn commit(&self, ops: &[Op], op_id: OpId, _room: Option<Reservation>) -> Result<Committed, CommitError> {
         let mut rows = self.rows.write();
         if let Some((_, revision)) = rows.ops.iter().find(|(id, _)| *id == op_id) {
-            return Ok(*revision);
+            return Ok(Committed { revision: *revision, again: true });
         }
         if ops.len() > MAX_OPS || sealed_bytes(ops) > MAX_COMMIT_BYTES {
             return Err(CommitError::TooLarge);
@@ -142,7 +142,7 @@ impl Store for MemoryStore {
             after.ops.pop_front();
         }
         *rows = after;
-        Ok(revision)
+        Ok(Committed { revision, again: false })
     }
 
     fn committed(&self, op_id: OpId) -> Result<Option<Revision>, StoreError> {
@@ -182,6 +182,15 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let rows = self.rows.read().clone();
+        let plain = |(id, sealed): (RowId, Sealed)| Row { id, place: None, sealed };
+        let records: Vec<_> = rows.records.into_values().collect();
+        let values: Vec<_> = rows.values.into_iter().map(plain).collect();
+        let wraps: Vec<_> = rows.wraps.into_iter().map(plain).collect();
+        sqlite::of_rows(&records, &values, &wraps, &Vec::from(rows.ops))
+    }
+
     fn status(&self) -> Status {
         Status {
             engine: "memory",
@@ -190,6 +199,7 @@ impl Store for MemoryStore {
             max_commit_bytes: MAX_COMMIT_BYTES,
             disk_bytes: 0,
             free_bytes: 0,
+            reserve_missing_bytes: 0,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::id::StoreId;
 /// The head of a store at one commit, as who has no key may hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Anchor {
+    /// The store, so that the anchor of another one is not taken for an older head.
     pub store: StoreId,
     /// Commits so far.
     pub counter: u64,

@@ -64,4 +64,10 @@ impl Keyring {
         self.cmks.write().insert(at, cmk.clone());
         Ok(cmk)
     }
+
+    /// Forgets what the master key has opened.
+    pub fn forget(&self) {
+        self.scopes.write().clear();
+        self.cmks.write().clear();
+    }
 }

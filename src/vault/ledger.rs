@@ -7,11 +7,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Counts, Loaded, Node, Vault, VaultError};
-use crate::crypto::{Head, RecordContext, RowKey};
-use crate::id::{NodeId, OpId};
+use super::announce;
+use super::audited::Purpose;
+use super::feed::Gone;
+use super::happened::{Happened, happened};
+use super::slots::slot_node;
+use super::{Caller, Counts, Loaded, Node, Target, Vault, VaultError};
+use crate::crypto::{Head, RecordContext, RowKey, SetElement, SlotMark};
+use crate::id::NodeId;
 use crate::sealed::Sealed;
-use crate::store::{CommitError, Expect, Index, Op, Place, Record, Reservation, Revision, RowId};
+use crate::secret::SecretName;
+use crate::store::{
+    CommitError, Committed, Expect, Index, Op, Place, Record, Reservation, Revision, RowId, Store as _, Table,
+};
 
 /// The tables that the set digest covers. Values are not among them: they are written once, and each is bound to its
 /// version by the seal.
@@ -29,17 +37,44 @@ pub(super) struct Ledger {
 
 /// A change in the making. It is written whole, or not at all.
 pub(super) struct Batch {
+    purpose: Purpose,
     ops: Vec<Op>,
     head: Head,
+    /// What came into the set digest, and what went out.
+    moved: Vec<Moved>,
     /// What readers will see once it is written.
     shown: Vec<Shown>,
+    /// What will be told then.
+    happened: Vec<Happened>,
+    /// The records that it takes away.
+    gone: Gone,
+}
+
+/// A row that came into the set digest, or went out.
+pub(super) struct Moved {
+    pub table: Table,
+    pub row: RowId,
+    pub element: SetElement,
+    pub added: bool,
 }
 
 /// A record that a commit has written, or removed.
 #[allow(clippy::large_enum_variant, reason = "a handful of them, for the time of one commit")]
 enum Shown {
-    Written { id: NodeId, place: Place, sealed: Sealed, node: Node },
-    Removed(NodeId),
+    /// `rotated` names a secret whose current value is another one by it.
+    Written {
+        id: NodeId,
+        /// The list that it was in before.
+        from: Option<NodeId>,
+        place: Place,
+        sealed: Sealed,
+        node: Node,
+        rotated: Option<SecretName>,
+    },
+    Removed {
+        id: NodeId,
+        from: NodeId,
+    },
 }
 
 /// The bytes of a record's row that the set digest covers: its place and its seal.
@@ -53,9 +88,29 @@ pub(super) fn record_row(place: Place, sealed: &Sealed) -> Vec<u8> {
 }
 
 impl Batch {
-    /// Nothing yet, on top of the head in `ledger`.
-    pub fn new(ledger: &Ledger) -> Self {
-        Self { ops: Vec::new(), head: ledger.head.clone(), shown: Vec::new() }
+    /// Nothing yet, on top of the head in `ledger`, for `purpose`.
+    pub fn new(ledger: &Ledger, purpose: Purpose) -> Self {
+        let (ops, moved, shown, happened) = Default::default();
+        Self { purpose, ops, head: ledger.head.clone(), moved, shown, happened, gone: Gone::new() }
+    }
+
+    /// Has it recorded of one more.
+    pub fn also_for(&mut self, target: Target) {
+        self.purpose.targets.push(target);
+    }
+
+    /// Whether nothing is to be written.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// The secrets whose current value is another one by it, each with its instance.
+    fn rotations(&self) -> Vec<(NodeId, SecretName)> {
+        let of = |shown: &Shown| match shown {
+            Shown::Written { place, rotated: Some(name), .. } => Some((place.scope, name.clone())),
+            Shown::Written { rotated: None, .. } | Shown::Removed { .. } => None,
+        };
+        self.shown.iter().filter_map(of).collect()
     }
 
     /// `count` node numbers in a row that were never given before; the first of them.
@@ -76,7 +131,7 @@ impl Vault {
         node: Node,
         old: Option<&Loaded>,
     ) -> Result<(), VaultError> {
-        let keys = self.keyring.scope(&*self.store, place.scope)?;
+        let keys = self.keyring.scope(&self.store, place.scope)?;
         self.put_sealed_by(batch, &keys, id, place, node, old)
     }
 
@@ -104,7 +159,10 @@ impl Vault {
         };
         self.digest(batch, Digested::Records, id, 0, &record_row(place, &sealed));
         batch.ops.push(Op::PutRecord { id, place, sealed: sealed.clone(), expect });
-        batch.shown.push(Shown::Written { id, place, sealed, node });
+        let rotated = announce::rotated(old.map(|old| &old.node), &node);
+        let from = old.map(|old| old.place().parent);
+        batch.happened.extend(happened(id, standing(old, place, &node), old.map(|old| &old.node), Some(&node)));
+        batch.shown.push(Shown::Written { id, from, place, sealed, node, rotated });
         Ok(())
     }
 
@@ -113,7 +171,9 @@ impl Vault {
         self.undigest(batch, Digested::Records, old.id(), 0, &record_row(old.place(), &old.record.sealed));
         batch.head.records -= 1;
         batch.ops.push(Op::DeleteRecord { id: old.id(), expect: Expect::Revision(old.record.revision) });
-        batch.shown.push(Shown::Removed(old.id()));
+        batch.happened.extend(happened(old.id(), old.place(), Some(&old.node), None));
+        batch.gone.insert(old.id(), (old.place().parent, old.access()));
+        batch.shown.push(Shown::Removed { id: old.id(), from: old.place().parent });
     }
 
     /// Adds a wrapped key where there is none.
@@ -142,33 +202,93 @@ impl Vault {
         batch.ops.push(Op::DeleteValue { id });
     }
 
-    /// Writes `batch` durably and only then shows it to readers. Under an `op` already committed, `batch` is dropped.
+    /// Puts `sealed` into the unlock slot `number`, which is free.
+    pub(super) fn put_slot(&self, batch: &mut Batch, number: u8, sealed: Sealed) {
+        batch.head.slots[usize::from(number)] = self.keyring.master.slot_mark(self.keyring.store_id, number, &sealed);
+        let id = slot_node(number);
+        batch.ops.push(Op::PutRecord { id, place: system_place(id), sealed, expect: Expect::Absent });
+    }
+
+    /// Empties the unlock slot `number`, in which `old` is.
+    pub(super) fn delete_slot(&self, batch: &mut Batch, number: u8, old: &Record) {
+        batch.head.slots[usize::from(number)] = SlotMark::NONE;
+        batch.ops.push(Op::DeleteRecord { id: old.id, expect: Expect::Revision(old.revision) });
+    }
+
+    /// Tells the audit of `batch`, writes it durably, and only then shows it to readers. Under an op already committed, `batch` is
+    /// dropped.
+    ///
+    /// # Errors
+    /// `batch` was not written, or may not have been; but where the error [says that it was](VaultError::was_made).
     pub(super) fn commit(
         &self,
         ledger: &mut Ledger,
         mut batch: Batch,
-        op: OpId,
+        caller: Caller,
         room: Option<Reservation>,
     ) -> Result<(), VaultError> {
+        let op = caller.op;
         batch.head.counter += 1;
         let sealed = self.keyring.master.seal_head(self.keyring.store_id, &batch.head)?;
         let expect = Expect::Revision(ledger.revision);
+        if let Some(doubt) = &*self.doubt.lock() {
+            return Err(CommitError::Unavailable(doubt.why.clone()).into());
+        }
         batch.ops.push(Op::PutRecord { id: NodeId::HEAD, place: HEAD_PLACE, sealed, expect });
-        let revision = match self.store.commit(&batch.ops, op, room) {
-            Ok(revision) => revision,
-            Err(CommitError::Unknown(why)) => self.store.committed(op)?.ok_or(CommitError::Unavailable(why))?,
-            Err(error) => return Err(error.into()),
+        // It is on its way to the disk while the change is.
+        let ticket = self.tell_of_change(caller, &batch.purpose)?;
+        let rotations = batch.rotations();
+        self.about_to_tell(&rotations);
+        let Committed { revision, again } = match self.store.commit(&batch.ops, op, room) {
+            Ok(committed) => committed,
+            Err(error) => {
+                match error {
+                    // The next commit finds out; a watcher that looks in vain does no harm.
+                    CommitError::Unknown(_) => {
+                        self.tell_of(rotations);
+                        self.tell_of_doubt();
+                    }
+                    CommitError::Conflict | CommitError::Full | CommitError::Unavailable(_) | CommitError::TooLarge => {
+                        self.told()
+                    }
+                }
+                self.tell_of_failure(caller, &batch.purpose, &error.to_string());
+                self.doubt(op, batch.head, &error);
+                return Err(error.into());
+            }
         };
-        if revision <= ledger.revision {
-            // The request had come before: the engine has done nothing now, and what it did then is shown already.
-            return Ok(());
+        if again {
+            // The request had come before: the engine has done nothing now, and what it did then is shown already. Whether
+            // anybody was told is not known.
+            let told = self.wait_told(ticket);
+            self.tell_of(rotations);
+            return told;
         }
         ledger.head = batch.head;
         ledger.revision = revision;
         *self.counts.lock() = Counts::of(ledger);
+        if let Some(walked) = &mut *self.walked.lock() {
+            walked.follow(&batch.moved, &batch.ops);
+        }
         self.show(batch.shown, revision);
         self.read_lately.forget(&batch.ops);
-        Ok(())
+        let told = self.wait_told(ticket);
+        // Last of all, so that as little time as can be lies between this and the answer: who is told looks at once, and an mv(1)
+        // that is being answered still has the directory in its hands that it replaces.
+        self.tell_of(rotations);
+        self.tell_events(batch.happened, &batch.gone);
+        told
+    }
+
+    /// Tells whoever listens of the secrets that were rotated, each in its instance.
+    fn tell_of(&self, rotations: Vec<(NodeId, SecretName)>) {
+        if rotations.is_empty() {
+            return;
+        }
+        for (instance, name) in rotations {
+            self.announce(instance, name);
+        }
+        self.told();
     }
 
     /// Puts what was committed into the cache, and lets no reader put older rows over it.
@@ -177,12 +297,14 @@ impl Vault {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for change in shown {
             match change {
-                Shown::Written { id, place, sealed, node } => {
+                Shown::Written { id, from, place, sealed, node, rotated: _ } => {
+                    self.purges.note(id, Some(&node));
                     let record = Record { id, place, revision, sealed };
-                    cache.put(id, Arc::new(Loaded { record, node }));
+                    cache.write(Arc::new(Loaded { record, node }), from);
                 }
-                Shown::Removed(id) => {
-                    cache.pop(&id);
+                Shown::Removed { id, from } => {
+                    self.purges.note(id, None);
+                    cache.remove(id, from);
                 }
             }
         }
@@ -194,22 +316,33 @@ impl Vault {
     }
 
     fn digest(&self, batch: &mut Batch, table: Digested, node: NodeId, no: u32, row: &[u8]) {
-        batch.head.digest.add(&self.keyring.master.set_element(
-            self.keyring.store_id,
-            table as u8,
-            RowKey { node, no },
-            row,
-        ));
+        let moved = self.moved(table, RowId { node, no }, row, true);
+        batch.head.digest.add(&moved.element);
+        batch.moved.push(moved);
     }
 
     fn undigest(&self, batch: &mut Batch, table: Digested, node: NodeId, no: u32, row: &[u8]) {
-        batch.head.digest.remove(&self.keyring.master.set_element(
-            self.keyring.store_id,
-            table as u8,
-            RowKey { node, no },
-            row,
-        ));
+        let moved = self.moved(table, RowId { node, no }, row, false);
+        batch.head.digest.remove(&moved.element);
+        batch.moved.push(moved);
     }
+
+    fn moved(&self, digested: Digested, row: RowId, bytes: &[u8], added: bool) -> Moved {
+        let key = RowKey { node: row.node, no: row.no };
+        let element = self.keyring.master.set_element(self.keyring.store_id, digested as u8, key, bytes);
+        let table = match digested {
+            Digested::Records => Table::Records,
+            Digested::Wraps => Table::Wraps,
+        };
+        Moved { table, row, element, added }
+    }
+}
+
+/// Where what happens to a record by `node` in the place of `old` could be listed: a deletion is told to those who could list the
+/// secret, not to all who can list what is deleted.
+fn standing(old: Option<&Loaded>, place: Place, node: &Node) -> Place {
+    let is_deleted = matches!(node, Node::Secret(secret) if secret.secret.deletion.is_some());
+    old.filter(|_| is_deleted).map_or(place, Loaded::place)
 }
 
 /// Header, head and slots stand in a list of their own, which no directory lists.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::cache::Known;
 use super::node::{Loaded, Node, Root, keys_list, trash_list};
 use super::{Access, Vault, VaultError};
-use crate::id::NodeId;
+use crate::id::{NodeId, OpId};
 use crate::secret::{Component, InstanceName, KeyName, Refusal, SecretName};
-use crate::store::{Index, Record};
+use crate::store::{Index, Record, Store as _};
 
 /// What a name is the name of, so that a key and a secret of one name never share an index.
 #[derive(Clone, Copy)]
@@ -34,8 +35,12 @@ impl Domain {
     }
 }
 
+/// Instances read at a time.
+const TOP_PAGE: usize = 256;
+
 /// A part of a list of nodes.
 pub struct Listing {
+    /// In order of number; as many as were asked for, or all that are left.
     pub nodes: Vec<Arc<Loaded>>,
     /// The number to go on after; `None` at the end.
     pub next: Option<NodeId>,
@@ -44,6 +49,7 @@ pub struct Listing {
 /// A secret and where it stands.
 #[derive(Clone)]
 pub struct Placed {
+    /// The secret, live, a draft or scheduled.
     pub secret: Arc<Loaded>,
     /// The access of its directory, or the one it had when it was scheduled.
     pub access: Access,
@@ -52,8 +58,8 @@ pub struct Placed {
 impl Vault {
     /// The node numbered `id`, if there is one.
     pub fn node(&self, id: NodeId) -> Result<Option<Arc<Loaded>>, VaultError> {
-        if let Some(loaded) = self.cache.lock().get(&id) {
-            return Ok(Some(loaded.clone()));
+        if let Some(loaded) = self.cache.lock().get(id) {
+            return Ok(Some(loaded));
         }
         let epoch = self.epoch.load(Ordering::SeqCst);
         match self.store.get(id)? {
@@ -68,10 +74,12 @@ impl Vault {
         loaded.as_root().cloned().ok_or(VaultError::Unreadable { node: NodeId::ROOT })
     }
 
+    /// The instance `name`, if there is one.
     pub fn instance_named(&self, name: &InstanceName) -> Result<Option<Arc<Loaded>>, VaultError> {
         self.named(NodeId::ROOT, NodeId::ROOT, Domain::Instance, name.as_str())
     }
 
+    /// The key `name` of `instance`, whatever its state.
     pub fn key_named(&self, instance: NodeId, name: &KeyName) -> Result<Option<Arc<Loaded>>, VaultError> {
         self.named(instance, keys_list(instance), Domain::Key, name.as_str())
     }
@@ -90,8 +98,8 @@ impl Vault {
     pub fn secret_of(&self, directory: &Loaded) -> Result<Arc<Loaded>, VaultError> {
         let instance = directory.instance_id();
         let name = &directory.as_directory().ok_or(VaultError::Unreadable { node: directory.id() })?.name;
+        let mut looked_at = None;
         loop {
-            let epoch = self.epoch.load(Ordering::SeqCst);
             if let Some(secret) = self.named(instance, directory.id(), Domain::Secret, "")? {
                 return Ok(secret);
             }
@@ -102,9 +110,12 @@ impl Vault {
             if self.store.get(directory.id())?.is_none() {
                 return Err(Refusal::NotFound.into());
             }
-            if self.epoch.load(Ordering::SeqCst) == epoch {
+            // Every commit writes the head, so one that stayed the same saw a whole look without a change.
+            let head = self.store.get(NodeId::HEAD)?.map(|head| head.revision);
+            if looked_at == Some(head) {
                 return Err(VaultError::Lost { what: "the secret", node: directory.id() });
             }
+            looked_at = Some(head);
         }
     }
 
@@ -122,37 +133,77 @@ impl Vault {
 
     /// The secret numbered `id`, with its access.
     pub fn placed(&self, id: NodeId) -> Result<Option<Placed>, VaultError> {
-        let Some(secret) = self.node(id)? else { return Ok(None) };
-        let Some(kept) = secret.as_secret().map(|secret| secret.access) else { return Ok(None) };
-        let access = match kept {
-            Some(access) => access,
-            None => {
-                let directory = secret.place().parent;
-                // A secret that has just left its directory is in the trash by now, and has its access there.
-                let Some(loaded) = self.node(directory)? else { return self.placed_anew(id, directory) };
-                loaded.access().ok_or(VaultError::Unreadable { node: directory })?
+        let Some(mut secret) = self.node(id)? else { return Ok(None) };
+        loop {
+            let Some(node) = secret.as_secret() else { return Ok(None) };
+            if let Some(access) = node.access {
+                return Ok(Some(Placed { secret, access }));
             }
-        };
-        Ok(Some(Placed { secret, access }))
+            let directory = secret.place().parent;
+            if let Some(loaded) = self.node(directory)? {
+                let access = loaded.access().ok_or(VaultError::Unreadable { node: directory })?;
+                return Ok(Some(Placed { secret, access }));
+            }
+            // It has left for the trash, or for another directory from there. The store knows it before the cache does.
+            let Some(record) = self.store.get(id)? else { return Ok(None) };
+            if record.place.parent == directory {
+                return Err(VaultError::Lost { what: "the directory", node: directory });
+            }
+            secret = Arc::new(self.unseal(record)?);
+        }
     }
 
-    /// The secret numbered `id`, whose directory `gone` is no longer there.
-    fn placed_anew(&self, id: NodeId, gone: NodeId) -> Result<Option<Placed>, VaultError> {
-        let Some(record) = self.store.get(id)? else { return Ok(None) };
-        let secret = Arc::new(self.unseal(record)?);
-        match secret.as_secret().and_then(|secret| secret.access) {
-            Some(access) => Ok(Some(Placed { secret, access })),
-            None => Err(VaultError::Lost { what: "the directory", node: gone }),
-        }
+    /// Whether the request `op` has committed a change, by this process or one before it.
+    pub fn has_carried_out(&self, op: OpId) -> Result<bool, VaultError> {
+        Ok(self.store.committed(op)?.is_some())
     }
 
     /// Directories (or instances, keys, scheduled secrets) of the list `parent`, after `after`.
     pub fn children(&self, parent: NodeId, after: NodeId, limit: usize) -> Result<Listing, VaultError> {
+        if let Some(listing) = self.cache.lock().list(parent, after, limit) {
+            return Ok(listing);
+        }
         let epoch = self.epoch.load(Ordering::SeqCst);
         let page = self.store.list(parent, after, limit)?;
         let next = page.records.last().filter(|_| page.more).map(|record| record.id);
-        let nodes = page.records.into_iter().map(|record| self.open_listed(record, epoch)).collect::<Result<_, _>>()?;
+        let nodes: Vec<_> =
+            page.records.into_iter().map(|record| self.open_listed(record, epoch)).collect::<Result<_, _>>()?;
+        if after == NodeId(0) && next.is_none() {
+            let mut cache = self.cache.lock();
+            if self.epoch.load(Ordering::SeqCst) == epoch {
+                cache.learn_list(parent, &nodes);
+            }
+        }
         Ok(Listing { nodes, next })
+    }
+
+    /// Takes the root and all instances into memory, where they stay. What cannot be read is said to those who ask for it.
+    pub(super) fn learn_top(&self) {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        match self.read_top() {
+            Ok(top) => {
+                let mut cache = self.cache.lock();
+                if self.epoch.load(Ordering::SeqCst) == epoch {
+                    cache.learn_top(top);
+                }
+            }
+            Err(error) => log::warn!("the root's listing is read from the disk each time: {error}"),
+        }
+    }
+
+    fn read_top(&self) -> Result<Vec<Arc<Loaded>>, VaultError> {
+        let mut top = vec![self.existing(NodeId::ROOT)?];
+        let mut after = Some(NodeId(0));
+        while let Some(from) = after {
+            let Listing { nodes, next } = self.children(NodeId::ROOT, from, TOP_PAGE)?;
+            top.extend(nodes);
+            after = next;
+        }
+        for instance in &top {
+            // Its names are looked for by a keyed index.
+            self.keyring.scope(&self.store, instance.id())?;
+        }
+        Ok(top)
     }
 
     /// The keys of an instance.
@@ -179,7 +230,7 @@ impl Vault {
     }
 
     pub(super) fn index(&self, scope: NodeId, domain: Domain, name: &str) -> Result<Index, VaultError> {
-        let keys = self.keyring.scope(&*self.store, scope)?;
+        let keys = self.keyring.scope(&self.store, scope)?;
         Ok(Index(keys.index(domain.label(), name.as_bytes())))
     }
 
@@ -196,6 +247,11 @@ impl Vault {
         name: &str,
     ) -> Result<Option<Arc<Loaded>>, VaultError> {
         let index = self.index(scope, domain, name)?;
+        match self.cache.lock().find(list, &index) {
+            Known::Node(node) => return Ok(Some(node)),
+            Known::Nothing => return Ok(None),
+            Known::Unknown => {}
+        }
         let epoch = self.epoch.load(Ordering::SeqCst);
         match self.store.find(list, &index)? {
             Some(record) => self.open_listed(record, epoch).map(Some),
@@ -205,10 +261,10 @@ impl Vault {
 
     /// Opens a record, or takes the cache's copy of that very revision.
     fn open_listed(&self, record: Record, epoch: u64) -> Result<Arc<Loaded>, VaultError> {
-        if let Some(loaded) = self.cache.lock().get(&record.id)
+        if let Some(loaded) = self.cache.lock().get(record.id)
             && loaded.record.revision >= record.revision
         {
-            return Ok(loaded.clone());
+            return Ok(loaded);
         }
         self.open(record, epoch)
     }
@@ -217,14 +273,14 @@ impl Vault {
         let loaded = Arc::new(self.unseal(record)?);
         let mut cache = self.cache.lock();
         if self.epoch.load(Ordering::SeqCst) == epoch {
-            cache.put(loaded.id(), loaded.clone());
+            cache.put(loaded.clone());
         }
         Ok(loaded)
     }
 
     /// Opens a record without the cache.
     pub(super) fn unseal(&self, record: Record) -> Result<Loaded, VaultError> {
-        let keys = self.keyring.scope(&*self.store, record.place.scope)?;
+        let keys = self.keyring.scope(&self.store, record.place.scope)?;
         let plain = keys.open_record(self.record_context(record.id, record.place), &record.sealed)?;
         let node: Node = serde_json::from_slice(&plain).map_err(|_| VaultError::Unreadable { node: record.id })?;
         Ok(Loaded { record, node })

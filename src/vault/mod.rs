@@ -1,64 +1,104 @@
-//! The verbs: load, decide, seal, commit. The only effectful middle.
+//! The verbs: load, decide, tell the audit, seal, commit. The only effectful middle.
 //!
 //! A verb takes the ledger's lock, loads what it touches, lets `secret` decide, seals the outcome and commits it in one step;
 //! readers take no lock but the cache's. It knows neither the kernel nor an engine's files, and decides nothing itself: what
 //! may happen stands in `secret`.
 //!
-//! Reading order: `node` (what is stored), `load` (finding it), `ledger` (writing it), `tree`, `secrets`, `values`, `rows`, `promise`
-//! (the verbs), `boot` and `slots` (making and unlocking a store), `anchor`, `verify`.
+//! Reading order: `node` (what is stored), `error`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
+//! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `promise` (the
+//! verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`
+//! (telling of it), `purges`, `inherit`,
+//! `boot` and `slots` (making and
+//! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `scrub` (whether it is whole and the latest).
 //!
 //! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
 //! refused verb was about to change stays as it was.
 
 mod anchor;
+mod announce;
+mod audited;
 mod boot;
+mod cache;
+mod create;
+mod deletion;
+mod doubt;
 mod error;
+mod feed;
+mod happened;
+mod inherit;
 mod keyring;
 mod ledger;
 mod load;
+mod memory;
 mod node;
 mod promise;
+mod purges;
+mod reads;
 mod rows;
+mod scrub;
 mod secrets;
+mod shred;
 mod slots;
+mod snapshot;
 mod tree;
 mod values;
 mod verify;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use lru::LruCache;
 use parking_lot::Mutex;
 
 pub use anchor::Anchor;
-pub use boot::{Owner, init, unlock};
+pub use announce::Rotated;
+pub use audited::{Disclosed, outcome_of};
+pub use boot::{Owner, init, master_key, open, random_bytes, unlock};
+pub use create::Creation;
 pub use error::{CommitError, StoreError, UnlockError, VaultError};
+pub use feed::{Event, Taken};
+pub use happened::{Subject, What};
 pub use load::{Listing, Placed};
-pub use node::{Access, Directory, Instance, Key, Loaded, Node, Root, SecretNode};
+pub use memory::{from_memory, may_wait};
+pub use node::{Directory, Instance, Key, Loaded, Node, Root, SecretNode, trash_list};
+pub use scrub::{SCRUB_PAGE, SCRUB_TRIES, Scrubbed};
 pub use secrets::{Draft, Written};
 pub use slots::{SlotInfo, slots};
 pub use tree::AccessChange;
 pub use verify::VerifyReport;
 
+use crate::audit::Trail;
+pub use crate::audit::{AuditError, CLOSE, Exe, Facts, FactsOf, Head as AuditHead, Outcome, Target, Verified, Wanted};
 use crate::id::{NodeId, OpId};
-pub use crate::store::Reservation as Room;
-use crate::store::{Status, Store};
+pub use crate::secret::Access;
+use crate::store::Store;
+pub use crate::store::{Reservation as Room, Snapshot};
 use crate::time::Timestamp;
+use announce::Listeners;
+use cache::Cache;
+use doubt::Doubt;
+use feed::Feed;
+use inherit::Heir;
 use keyring::Keyring;
 use ledger::Ledger;
+use memory::Disk;
 use promise::Promises;
+use purges::Purges;
+use reads::Reads;
 use rows::ReadLately;
+use scrub::Walked;
+use shred::Owed;
 use values::Pins;
 
 /// Where the time comes from; tests bring their own.
 pub trait Clock: Send + Sync {
+    /// The moment; it may lie before an earlier answer, as a machine's clock may be set back.
     fn now(&self) -> Timestamp;
 }
 
 /// The machine's clock.
-pub struct WallClock;
+struct WallClock;
 
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
@@ -69,26 +109,45 @@ impl Clock for WallClock {
 /// Who asks, and under which id the change is remembered.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
+    /// The user, who owns what it makes.
     pub uid: u32,
+    /// The group that what it makes gets.
     pub gid: u32,
+    /// The thread that waits for the answer; 0 where nobody does.
+    pub tid: u32,
+    /// The request. One that comes again under its id does nothing more.
     pub op: OpId,
+    /// What was done to ask for it, for the audit: `close`, `mkdir`, `api`.
+    pub gesture: &'static str,
 }
-
-/// Decoded records kept in memory: enough for the working set of a busy host, some 8 MiB at most.
-const CACHED_NODES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8_192).expect("8,192 is not zero");
 
 /// An unlocked store.
 pub struct Vault {
-    store: Arc<dyn Store>,
+    store: Disk,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
+    /// Taken by [`Vault::ledger`].
     ledger: Mutex<Ledger>,
-    cache: Mutex<LruCache<NodeId, Arc<Loaded>>>,
+    /// Why the ledger may not be what the disk has; locked for moments, so that who asks never waits for a disk.
+    doubt: Mutex<Option<Doubt>>,
+    cache: Mutex<Cache>,
     /// Rises with each commit shown; a reader that began before it may not fill the cache.
     epoch: AtomicU64,
     read_lately: ReadLately,
     pins: Pins,
     promises: Promises,
+    reads: Reads,
+    owed: Owed,
+    listeners: Listeners,
+    feed: Feed,
+    purges: Purges,
+    trail: OnceLock<Trail>,
+    heir: Heir,
+    /// While a scrub is under way.
+    walked: Mutex<Option<Walked>>,
+    scrubbed: Mutex<Scrubbed>,
+    /// Records that a scrub could not read, and will look at again.
+    unread: Mutex<BTreeSet<NodeId>>,
     /// As of the last commit; apart from the ledger, so that who asks never waits for a disk.
     counts: Mutex<Counts>,
 }
@@ -97,15 +156,26 @@ impl Vault {
     fn new(store: Arc<dyn Store>, keyring: Keyring, ledger: Ledger) -> Self {
         let counts = Counts::of(&ledger);
         Self {
-            store,
+            store: Disk::new(store),
             keyring,
             clock: Arc::new(WallClock),
             ledger: Mutex::new(ledger),
-            cache: Mutex::new(LruCache::new(CACHED_NODES)),
+            doubt: Mutex::default(),
+            cache: Mutex::default(),
             epoch: AtomicU64::new(0),
             read_lately: ReadLately::default(),
             pins: Pins::default(),
             promises: Promises::default(),
+            reads: Reads::default(),
+            owed: Owed::default(),
+            listeners: Listeners::default(),
+            feed: Feed::default(),
+            purges: Purges::default(),
+            trail: OnceLock::new(),
+            heir: Heir::default(),
+            walked: Mutex::default(),
+            scrubbed: Mutex::default(),
+            unread: Mutex::default(),
             counts: Mutex::new(counts),
         }
     }
@@ -123,18 +193,21 @@ impl Vault {
 
     /// Leaves the store at rest: the engine's log is emptied, so that its files can be copied.
     pub fn rest(&self) -> Result<(), VaultError> {
-        let _ledger = self.ledger.lock();
-        Ok(self.store.shred()?)
-    }
-
-    /// How the engine below stands.
-    pub fn store_status(&self) -> Status {
-        self.store.status()
+        if let Some(trail) = self.trail() {
+            trail.rest();
+        }
+        let _ledger = self.ledger()?;
+        self.shred()
     }
 
     /// The store's identity in hexadecimal.
     pub fn store_id(&self) -> String {
         self.keyring.store_id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// How many records are kept in memory.
+    pub fn cached_records(&self) -> usize {
+        self.cache.lock().count()
     }
 
     /// How many records and versions there are, and how many changes have been made.
@@ -146,8 +219,11 @@ impl Vault {
 /// Sizes of a store, from its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
+    /// Nodes of the tree, the root among them; header, head and unlock slots are not counted.
     pub records: u64,
+    /// Values that are stored.
     pub versions: u64,
+    /// Commits since the store was made, which was the first.
     pub changes: u64,
 }
 

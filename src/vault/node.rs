@@ -6,20 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
-use crate::secret::{Account, InstanceName, KeyName, KeyState, RecoveryWindow, Secret, SecretName};
+use crate::secret::{Access, Account, InstanceName, KeyName, KeyState, RecoveryWindow, Secret, SecretName};
 use crate::store::{Place, Record};
 use crate::time::Timestamp;
-
-/// Who owns a directory and what its bits allow; the kernel enforces it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
-    pub uid: u32,
-    pub gid: u32,
-    /// The directory's permission bits; its entries follow their r and w.
-    pub dir_mode: u16,
-    /// The permission bits of the secret's values.
-    pub value_mode: u16,
-}
 
 /// Permission bits of a new secret's directory: nothing for others.
 pub const NEW_DIR_MODE: u16 = 0o750;
@@ -33,18 +22,26 @@ pub const NEW_INSTANCE_MODE: u16 = 0o755;
 pub struct Root {
     /// The account the store belongs to.
     pub account: Account,
+    /// Who owns the mount's root, and who may make instances.
     pub access: Access,
+    /// When the store was made.
     pub created: Timestamp,
+    /// When an instance was made, or the access last changed.
     pub changed: Timestamp,
 }
 
 /// A KMS instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Instance {
+    /// The name of its directory in the root.
     pub name: InstanceName,
+    /// Its own directory's, which the control directories below follow; each secret has its own.
     pub access: Access,
+    /// When it was made.
     pub created: Timestamp,
+    /// When a name directly below it came or went, or its access or window last changed.
     pub changed: Timestamp,
+    /// The days that deletions wait; those already scheduled keep theirs.
     pub recovery_window: RecoveryWindow,
     /// The key a secret gets unless another is chosen.
     pub default_key: NodeId,
@@ -53,8 +50,11 @@ pub struct Instance {
 /// A customer master key; its material stands in wraps of this node, one per version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Key {
+    /// The name of its directory in `.keys/`.
     pub name: KeyName,
+    /// When it was made.
     pub created: Timestamp,
+    /// Whether values can be sealed and opened under it.
     pub state: KeyState,
     /// The version that wraps new data keys.
     pub primary: u32,
@@ -63,16 +63,22 @@ pub struct Key {
 /// A name in the tree.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Directory {
+    /// The whole path below the instance, which is also the name of its secret.
     pub name: SecretName,
+    /// Who may use it, and its secret while that is not scheduled.
     pub access: Access,
+    /// When it was made; a directory that a restore makes anew is as young as that.
     pub created: Timestamp,
+    /// When a name directly below it came or went, or its access last changed.
     pub changed: Timestamp,
 }
 
 /// A secret and, while it is scheduled for deletion, the access it had.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SecretNode {
+    /// What the rules decide on.
     pub secret: Secret,
+    /// Set while it stands in the trash; a live secret's and a draft's access is its directory's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 }
@@ -82,25 +88,33 @@ pub struct SecretNode {
 #[serde(rename_all = "lowercase")]
 #[allow(clippy::large_enum_variant, reason = "always behind an Arc, one at a time")]
 pub enum Node {
+    /// The one node that is its own scope; it stands in no list of the tree.
     Root(Root),
+    /// In the list of the root.
     Instance(Instance),
+    /// In its instance's list of keys.
     Key(Key),
+    /// In the list of its instance, or of the directory above.
     Directory(Directory),
+    /// In the list of its directory; while it is scheduled, in its instance's trash.
     Secret(SecretNode),
 }
 
 /// A node together with the row it was opened from.
 #[derive(Debug)]
 pub struct Loaded {
-    pub record: Record,
+    pub(super) record: Record,
+    /// What the record holds.
     pub node: Node,
 }
 
 impl Loaded {
+    /// Its number in the store, the same for as long as it exists.
     pub fn id(&self) -> NodeId {
         self.record.id
     }
 
+    /// The list it stands in, and its name there.
     pub fn place(&self) -> Place {
         self.record.place
     }
@@ -110,22 +124,27 @@ impl Loaded {
         if matches!(self.node, Node::Instance(_)) { self.record.id } else { self.record.place.scope }
     }
 
-    pub fn as_root(&self) -> Option<&Root> {
+    /// The root, if it is that.
+    pub(super) fn as_root(&self) -> Option<&Root> {
         if let Node::Root(root) = &self.node { Some(root) } else { None }
     }
 
+    /// The instance, if it is one.
     pub fn as_instance(&self) -> Option<&Instance> {
         if let Node::Instance(instance) = &self.node { Some(instance) } else { None }
     }
 
+    /// The key, if it is one.
     pub fn as_key(&self) -> Option<&Key> {
         if let Node::Key(key) = &self.node { Some(key) } else { None }
     }
 
+    /// The directory, if it is one; an instance is none, though others see it as one.
     pub fn as_directory(&self) -> Option<&Directory> {
         if let Node::Directory(directory) = &self.node { Some(directory) } else { None }
     }
 
+    /// The secret, if it is one: live, a draft, or scheduled.
     pub fn as_secret(&self) -> Option<&SecretNode> {
         if let Node::Secret(secret) = &self.node { Some(secret) } else { None }
     }

@@ -38,6 +38,20 @@ impl Vault {
         Ok(no)
     }
 
+    /// Keeps the promise of number `no` for version `id` that another process gave; it ends as one of this process.
+    pub fn promise_again(&self, secret: NodeId, id: &VersionId, no: VersionNo) -> Result<(), VaultError> {
+        let loaded = self.existing(secret)?;
+        let record = &loaded.as_secret().ok_or(VaultError::Unreadable { node: secret })?.secret;
+        let mut promises = self.promises.0.lock();
+        if let Some(promise) = promises.iter_mut().find(|promise| promise.secret == secret && promise.no == no) {
+            promise.holders += 1;
+        } else {
+            // A number below the record's next may have been given; if it was not, nothing is lost but that number.
+            promises.push(Promise { secret, id: id.clone(), no, holders: 1, spent: no.0 < record.next_no });
+        }
+        Ok(())
+    }
+
     /// Ends one [`Vault::promise_version`].
     pub fn release_version(&self, secret: NodeId, no: VersionNo) {
         let mut promises = self.promises.0.lock();
@@ -60,7 +74,8 @@ impl Vault {
         let is_spent = |no: VersionNo| {
             promises.iter().any(|promise| promise.secret == secret && promise.no == no && promise.spent)
         };
-        match promised.filter(|no| !is_spent(*no)) {
+        // It may also be in the record unnoted: its commit was not known to have happened.
+        match promised.filter(|no| !is_spent(*no) && record.version_no(*no).is_none()) {
             Some(no) => Ok(no),
             None => free_number(&promises, secret, record),
         }

@@ -3,7 +3,6 @@
 //! Holds what the disk holds, a value sealed under its key and that key wrapped: no plaintext, no open key. Invariant: what a
 //! commit deletes is out of here when the commit is shown, and a reader that began before it does not put it back.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
@@ -18,34 +17,70 @@ pub(super) struct Rows {
     pub wrap: Sealed,
 }
 
-/// Versions kept: those that a busy host reads every few seconds, in 4 MiB at most.
-const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("1,024 is not zero");
-/// Longest sealed value kept, in bytes. What is longer costs more to open than to find.
-const VALUE_MAX: usize = 4 * 1024;
+/// Bytes of memory for all of it: the values that a busy host reads every few seconds.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What an entry takes beside its sealed bytes, about.
+const ENTRY_BYTES: usize = 256;
 
-/// Rows by their place.
-pub(super) struct ReadLately(Mutex<LruCache<RowId, Arc<Rows>>>);
+/// Rows by their place; those of any size, so that whoever reads a value again waits for no disk.
+pub(super) struct ReadLately(Mutex<Kept>);
+
+struct Kept {
+    rows: LruCache<RowId, Arc<Rows>>,
+    /// What all of them take.
+    bytes: usize,
+}
 
 impl Default for ReadLately {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(KEPT)))
+        Self(Mutex::new(Kept { rows: LruCache::unbounded(), bytes: 0 }))
+    }
+}
+
+impl Rows {
+    fn bytes(&self) -> usize {
+        self.value.as_bytes().len() + self.wrap.as_bytes().len() + ENTRY_BYTES
+    }
+}
+
+impl Kept {
+    fn put(&mut self, id: RowId, rows: &Arc<Rows>) {
+        self.bytes += rows.bytes();
+        if let Some(before) = self.rows.put(id, rows.clone()) {
+            self.bytes -= before.bytes();
+        }
+        while self.bytes > BYTES_MAX
+            && let Some((_, oldest)) = self.rows.pop_lru()
+        {
+            self.bytes -= oldest.bytes();
+        }
+    }
+
+    fn remove(&mut self, id: &RowId) {
+        if let Some(rows) = self.rows.pop(id) {
+            self.bytes -= rows.bytes();
+        }
     }
 }
 
 impl ReadLately {
     pub fn get(&self, id: RowId) -> Option<Arc<Rows>> {
-        self.0.lock().get(&id).cloned()
+        self.0.lock().rows.get(&id).cloned()
     }
 
     /// Keeps `rows` where `are_stored` says, with no commit shown meanwhile, that they are what the store holds.
     pub fn put(&self, id: RowId, rows: &Arc<Rows>, are_stored: impl FnOnce() -> bool) {
-        if rows.value.as_bytes().len() > VALUE_MAX {
-            return;
-        }
         let mut kept = self.0.lock();
         if are_stored() {
-            kept.put(id, rows.clone());
+            kept.put(id, rows);
         }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        let mut kept = self.0.lock();
+        kept.rows.clear();
+        kept.bytes = 0;
     }
 
     /// Forgets what `ops` have written or deleted.
@@ -54,7 +89,7 @@ impl ReadLately {
         for op in ops {
             match op {
                 Op::PutValue { id, .. } | Op::PutWrap { id, .. } | Op::DeleteValue { id } | Op::DeleteWrap { id } => {
-                    kept.pop(id);
+                    kept.remove(id);
                 }
                 Op::PutRecord { .. } | Op::DeleteRecord { .. } => {}
             }
@@ -92,11 +127,25 @@ mod tests {
     }
 
     #[test]
-    fn neither_long_values_nor_old_rows_are_kept() {
-        for (len, are_stored, kept) in [(VALUE_MAX, true, true), (VALUE_MAX + 1, true, false), (64, false, false)] {
-            let lately = ReadLately::default();
-            lately.put(AT, &rows(len), || are_stored);
-            assert_eq!(lately.get(AT).is_some(), kept, "{len} {are_stored}");
+    fn rows_that_may_be_old_are_not_kept() {
+        let lately = ReadLately::default();
+        lately.put(AT, &rows(64), || false);
+        assert!(lately.get(AT).is_none());
+    }
+
+    #[test]
+    fn what_was_read_longest_ago_goes_first() {
+        const LONG: usize = 32 * 1024;
+        let (lately, at) = (ReadLately::default(), |no| RowId { no, ..AT });
+        lately.put(at(0), &rows(LONG), || true);
+        lately.put(at(0), &rows(LONG), || true);
+        let last = u32::try_from(BYTES_MAX / LONG).unwrap();
+        for no in 1..=last {
+            lately.put(at(no), &rows(LONG), || true);
+            assert!(lately.get(at(0)).is_some(), "it was read a moment ago");
         }
+        assert!(lately.get(at(1)).is_none() && lately.get(at(last)).is_some());
+        let kept = lately.0.lock();
+        assert_eq!(kept.bytes, kept.rows.iter().map(|(_, rows)| rows.bytes()).sum::<usize>());
     }
 }

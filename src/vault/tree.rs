@@ -4,23 +4,29 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
+use super::audited::Purpose;
 use super::keyring::NODE_KEYS_NO;
 use super::ledger::{Batch, Ledger};
 use super::load::Domain;
 use super::node::{INSTANCE_NUMBERS, NEW_DIR_MODE, NEW_INSTANCE_MODE, NEW_VALUE_MODE, keys_list};
 use super::{Access, Caller, Directory, Instance, Key, Loaded, Node, SecretNode, Vault, VaultError};
+use crate::audit::Target;
 use crate::crypto::{Cmk, NodeKeys};
 use crate::id::NodeId;
-use crate::secret::{Component, InstanceName, KeyName, KeyState, RecoveryWindow, Refusal, Secret, SecretName};
-use crate::store::{Place, RowId};
+use crate::secret::{Action, Component, InstanceName, KeyName, KeyState, RecoveryWindow, Refusal, Secret, SecretName};
+use crate::store::{Place, Reservation, RowId};
 use crate::time::Timestamp;
 
 /// A change of owner, group or permission bits; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AccessChange {
+    /// The new owner.
     pub uid: Option<u32>,
+    /// The new group.
     pub gid: Option<u32>,
+    /// The directory's new bits; none but rwx are kept.
     pub dir_mode: Option<u16>,
+    /// The new bits of the secret's values; none but r and w are kept.
     pub value_mode: Option<u16>,
 }
 
@@ -34,12 +40,13 @@ const FIRST_KEY_VERSION: u32 = 1;
 impl Vault {
     /// Makes the instance `name`, with a key named `default`.
     pub fn make_instance(&self, caller: Caller, name: InstanceName, mode: u16) -> Result<Arc<Loaded>, VaultError> {
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger()?;
         if self.instance_named(&name)?.is_some() {
             return Err(Refusal::NameTaken.into());
         }
         let now = self.now();
-        let mut batch = Batch::new(&ledger);
+        let target = Target { instance: Some(name.as_str().to_owned()), ..Target::default() };
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::UpdateInstance, target));
         let id = batch.new_nodes(INSTANCE_NUMBERS)?;
         let key = batch.new_nodes(1)?;
         let place = Place {
@@ -59,7 +66,7 @@ impl Vault {
         self.put(&mut batch, id, place, Node::Instance(instance), None)?;
         self.put_new_keys(&mut batch, id, key, now)?;
         self.touch(&mut batch, NodeId::ROOT, now)?;
-        self.commit(&mut ledger, batch, caller.op, None)?;
+        self.commit(&mut ledger, batch, caller, None)?;
         self.existing(id)
     }
 
@@ -87,7 +94,7 @@ impl Vault {
         name: &Component,
         mode: u16,
     ) -> Result<Arc<Loaded>, VaultError> {
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger()?;
         let parent = self.existing(parent)?;
         let full = full_name(&parent, name)?;
         let instance_id = parent.instance_id();
@@ -98,31 +105,32 @@ impl Vault {
             return Err(Refusal::NameScheduled.into());
         }
         let now = self.now();
-        let mut batch = Batch::new(&ledger);
+        let target = Target { secret: Some(full.as_str().to_owned()), ..self.target(&parent) };
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::CreateSecret, target));
         let access = new_access(caller, mode & NEW_DIR_MODE);
-        let id = self.put_directory(&mut batch, &parent, full.clone(), access, now)?;
+        let id = self.put_directory(&mut batch, (instance_id, parent.id()), full.clone(), access, now)?;
         let instance = self.existing(instance_id)?;
         let key = instance.as_instance().ok_or(VaultError::Unreadable { node: instance_id })?.default_key;
         let secret = batch.new_nodes(1)?;
         self.put_draft(&mut batch, instance_id, id, secret, Secret::draft(full, key, now))?;
         self.touch(&mut batch, parent.id(), now)?;
-        self.commit(&mut ledger, batch, caller.op, None)?;
+        self.commit(&mut ledger, batch, caller, None)?;
         self.existing(id)
     }
 
+    /// A new directory in `parent`, of the scope of an instance.
     pub(super) fn put_directory(
         &self,
         batch: &mut Batch,
-        parent: &Loaded,
+        (scope, parent): (NodeId, NodeId),
         name: SecretName,
         access: Access,
         now: Timestamp,
     ) -> Result<NodeId, VaultError> {
-        let scope = parent.instance_id();
         let id = batch.new_nodes(1)?;
         let index = self.index(scope, Domain::Directory, name.last())?;
         let node = Node::Directory(Directory { name, access, created: now, changed: now });
-        self.put(batch, id, Place { scope, parent: parent.id(), index }, node, None)?;
+        self.put(batch, id, Place { scope, parent, index }, node, None)?;
         Ok(id)
     }
 
@@ -142,7 +150,7 @@ impl Vault {
     /// Removes a directory that holds no live secret and no other directory; a draft goes with it. A scheduled secret stays
     /// in the trash.
     pub fn remove_directory(&self, caller: Caller, id: NodeId) -> Result<(), VaultError> {
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger()?;
         let directory = self.existing(id)?;
         if directory.as_directory().is_none() {
             return Err(Refusal::FixedEntry.into());
@@ -153,18 +161,18 @@ impl Vault {
         if self.has_directories(id)? || !(scheduled || secret.is_draft()) {
             return Err(Refusal::NotEmpty.into());
         }
-        let mut batch = Batch::new(&ledger);
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::DeleteSecret, self.target(&directory)));
         self.delete(&mut batch, &directory);
         if !scheduled {
             self.delete(&mut batch, &loaded);
         }
         self.touch(&mut batch, directory.place().parent, self.now())?;
-        self.commit(&mut ledger, batch, caller.op, None)
+        self.commit(&mut ledger, batch, caller, Some(Reservation::standing()))
     }
 
     /// Gives the root, an instance or a directory another owner or other bits.
     pub fn set_access(&self, caller: Caller, id: NodeId, change: AccessChange) -> Result<(), VaultError> {
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger()?;
         let loaded = self.existing(id)?;
         let now = self.now();
         let mut node = loaded.node.clone();
@@ -181,17 +189,18 @@ impl Vault {
         if let Some(changed) = changed {
             *changed = now;
         }
-        self.replace(&mut ledger, caller, &loaded, node)
+        let action = if loaded.as_directory().is_some() { Action::UpdateSecret } else { Action::UpdateInstance };
+        self.replace(&mut ledger, caller, action, &loaded, node)
     }
 
     /// Sets the days that a deletion of the instance's secrets waits.
     pub fn set_recovery_window(&self, caller: Caller, id: NodeId, window: RecoveryWindow) -> Result<(), VaultError> {
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger()?;
         let loaded = self.existing(id)?;
         let mut instance = loaded.as_instance().ok_or(Refusal::NoSuchInstance)?.clone();
         instance.recovery_window = window;
         instance.changed = self.now();
-        self.replace(&mut ledger, caller, &loaded, Node::Instance(instance))
+        self.replace(&mut ledger, caller, Action::UpdateInstance, &loaded, Node::Instance(instance))
     }
 
     /// One record for another, alone in its commit.
@@ -199,12 +208,13 @@ impl Vault {
         &self,
         ledger: &mut MutexGuard<'_, Ledger>,
         caller: Caller,
+        action: Action,
         old: &Loaded,
         node: Node,
     ) -> Result<(), VaultError> {
-        let mut batch = Batch::new(ledger);
+        let mut batch = Batch::new(ledger, Purpose::new(action, self.target(old)));
         self.put(&mut batch, old.id(), old.place(), node, Some(old))?;
-        self.commit(ledger, batch, caller.op, None)
+        self.commit(ledger, batch, caller, None)
     }
 
     /// Notes in `batch` that the list of names in `id` has changed.
@@ -221,6 +231,11 @@ impl Vault {
     }
 }
 
+/// The access of what `caller` makes.
+pub(super) fn new_access(caller: Caller, dir_mode: u16) -> Access {
+    Access { uid: caller.uid, gid: caller.gid, dir_mode, value_mode: NEW_VALUE_MODE }
+}
+
 /// The secret's name that `name` in `parent` stands for.
 pub(super) fn full_name(parent: &Loaded, name: &Component) -> Result<SecretName, VaultError> {
     let full = match parent.as_directory() {
@@ -228,8 +243,4 @@ pub(super) fn full_name(parent: &Loaded, name: &Component) -> Result<SecretName,
         None => SecretName::top(name.clone())?,
     };
     Ok(full)
-}
-
-fn new_access(caller: Caller, dir_mode: u16) -> Access {
-    Access { uid: caller.uid, gid: caller.gid, dir_mode, value_mode: NEW_VALUE_MODE }
 }

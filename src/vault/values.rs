@@ -16,13 +16,13 @@ use crate::crypto::{Dek, KeyRef, ValueContext, key_ref};
 use crate::id::{NodeId, VersionNo};
 use crate::sealed::Sealed;
 use crate::secret::{Refusal, Version};
-use crate::store::RowId;
+use crate::store::{RowId, Store as _};
 use crate::value::Value;
 
 /// A version that has rolled away while it was pinned.
-struct Kept {
-    rows: Rows,
-    version: Version,
+pub(super) struct Kept {
+    pub rows: Rows,
+    pub version: Version,
 }
 
 /// One pinned version.
@@ -43,7 +43,14 @@ pub(super) struct Pins(Mutex<HashMap<(NodeId, VersionNo), Pin>>);
 impl Vault {
     /// Keeps version `no` readable until [`Vault::unpin`], whatever is rotated meanwhile.
     pub fn pin(&self, secret: NodeId, no: VersionNo) {
-        self.pins.0.lock().entry((secret, no)).or_default().holders += 1;
+        let mut pins = self.pins.0.lock();
+        let pin = pins.entry((secret, no)).or_default();
+        pin.holders += 1;
+        if pin.holders == 1
+            && let Some(kept) = &pin.kept
+        {
+            self.leave_version(secret, no, Some(kept));
+        }
     }
 
     /// Ends one [`Vault::pin`].
@@ -51,8 +58,13 @@ impl Vault {
         let mut pins = self.pins.0.lock();
         if let Some(pin) = pins.get_mut(&(secret, no)) {
             pin.holders -= 1;
-            if pin.holders == 0 && !pin.dropping {
-                pins.remove(&(secret, no));
+            if pin.holders == 0 {
+                if pin.kept.is_some() {
+                    self.leave_version(secret, no, None);
+                }
+                if !pin.dropping {
+                    pins.remove(&(secret, no));
+                }
             }
         }
     }
@@ -63,8 +75,9 @@ impl Vault {
         stored.or_else(|| self.kept(secret.id(), no).map(|kept| kept.version.clone()))
     }
 
-    /// The plaintext of version `no`: decrypted anew at each call, wiped when dropped.
-    pub fn value(&self, secret: &Loaded, no: VersionNo) -> Result<Value, VaultError> {
+    /// The plaintext of version `no`: decrypted anew at each call, wiped when dropped. It is for use inside of this program; before
+    /// any of it reaches a caller, that is told by [`Vault::disclose`].
+    pub fn undisclosed(&self, secret: &Loaded, no: VersionNo) -> Result<Value, VaultError> {
         let node = secret.as_secret().ok_or(VaultError::Unreadable { node: secret.id() })?;
         node.secret.not_scheduled()?;
         let row = RowId { node: secret.id(), no: no.0 };
@@ -83,25 +96,25 @@ impl Vault {
         }
     }
 
-    /// Seals `value` as version `no` of `secret` under a fresh key, and adds both to `batch`.
+    /// Seals `value` as version `no` of the secret `id` of instance `scope` under a fresh key, and adds both to `batch`.
     pub(super) fn add_version(
         &self,
         batch: &mut Batch,
-        secret: &Loaded,
+        scope: NodeId,
+        id: NodeId,
         key: NodeId,
         no: VersionNo,
         value: &Value,
     ) -> Result<(), VaultError> {
-        let scope = secret.instance_id();
         let loaded = self.node(key)?.ok_or(VaultError::Lost { what: "a key", node: key })?;
         let cmk = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
         cmk.state.usable()?;
         let by = KeyRef { key, version: cmk.primary };
-        let row = RowId { node: secret.id(), no: no.0 };
+        let row = RowId { node: id, no: no.0 };
         let dek = Dek::generate()?;
-        let sealed = dek.seal(self.value_context(secret, no), value)?;
+        let sealed = dek.seal(self.value_context(scope, id, no), value)?;
         let wrap =
-            self.keyring.cmk(&*self.store, scope, by)?.wrap_dek(self.keyring.wrap_context(scope, row), by, &dek)?;
+            self.keyring.cmk(&self.store, scope, by)?.wrap_dek(self.keyring.wrap_context(scope, row), by, &dek)?;
         self.add_value(batch, row, sealed);
         self.add_wrap(batch, row, wrap);
         Ok(())
@@ -120,10 +133,13 @@ impl Vault {
         }
         match (value, wrap) {
             (Some(value), Some(wrap)) => {
-                let kept = Some(Arc::new(Kept { rows: Rows { value, wrap }, version: version.clone() }));
+                let kept = Arc::new(Kept { rows: Rows { value, wrap }, version: version.clone() });
                 let mut pins = self.pins.0.lock();
                 let pin = pins.entry((secret.id(), version.no)).or_default();
-                (pin.kept, pin.dropping) = (kept, true);
+                if pin.holders > 0 {
+                    self.leave_version(secret.id(), version.no, Some(&kept));
+                }
+                (pin.kept, pin.dropping) = (Some(kept), true);
             }
             // A version that cannot be read any more must not be in the way of those to come, nor of the purge. The head goes
             // on counting what is missing, so that `verify` names it.
@@ -149,11 +165,22 @@ impl Vault {
 
     /// Forgets what handles have pinned of a purged secret: it is gone for them too.
     pub(super) fn drop_pinned(&self, secret: NodeId) {
-        for ((node, _), pin) in self.pins.0.lock().iter_mut() {
-            if *node == secret {
-                pin.kept = None;
+        for ((node, no), pin) in self.pins.0.lock().iter_mut() {
+            if *node == secret && pin.kept.take().is_some() {
+                self.leave_version(secret, *no, None);
             }
         }
+        self.wipe_estate();
+    }
+
+    /// Keeps a version that rolled away in the time of an earlier process, for those who still pin it.
+    pub(super) fn keep_again(&self, secret: NodeId, no: VersionNo, kept: Kept) {
+        self.pins.0.lock().entry((secret, no)).or_default().kept = Some(Arc::new(kept));
+    }
+
+    /// Whether somebody pins version `no`.
+    pub(super) fn is_pinned(&self, secret: NodeId, no: VersionNo) -> bool {
+        self.pins.0.lock().contains_key(&(secret, no))
     }
 
     /// The rows of a stored version: those read lately, else the store's.
@@ -186,16 +213,16 @@ impl Vault {
         let scope = secret.instance_id();
         let by = key_ref(wrap)?;
         let row = RowId { node: secret.id(), no: no.0 };
-        let cmk = self.keyring.cmk(&*self.store, scope, by)?;
+        let cmk = self.keyring.cmk(&self.store, scope, by)?;
         let dek = cmk.unwrap_dek(self.keyring.wrap_context(scope, row), wrap)?;
-        Ok(dek.open(self.value_context(secret, no), value)?)
+        Ok(dek.open(self.value_context(scope, secret.id(), no), value)?)
     }
 
     fn kept(&self, secret: NodeId, no: VersionNo) -> Option<Arc<Kept>> {
         self.pins.0.lock().get(&(secret, no)).and_then(|pin| pin.kept.clone())
     }
 
-    fn value_context(&self, secret: &Loaded, version: VersionNo) -> ValueContext {
-        ValueContext { store: self.keyring.store_id, scope: secret.instance_id(), secret: secret.id(), version }
+    fn value_context(&self, scope: NodeId, secret: NodeId, version: VersionNo) -> ValueContext {
+        ValueContext { store: self.keyring.store_id, scope, secret, version }
     }
 }

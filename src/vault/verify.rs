@@ -3,9 +3,9 @@
 
 use super::ledger::{Digested, record_row};
 use super::{Loaded, Node, StoreError, Vault, VaultError};
-use crate::crypto::{RowKey, SetDigest};
+use crate::crypto::{Head, RowKey, SetDigest, SetElement};
 use crate::id::NodeId;
-use crate::store::{Record, Revision, Row, RowId, Table};
+use crate::store::{Record, Revision, Row, RowId, Store as _, Table};
 
 /// Rows read at a time.
 const PAGE: usize = 512;
@@ -15,34 +15,151 @@ const NAMED: usize = 100;
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
+    /// Instances that open.
     pub instances: u64,
+    /// Secrets that open, scheduled ones among them; drafts are not counted.
     pub secrets: u64,
+    /// Versions that those secrets name, whether or not their values open.
     pub versions: u64,
+    /// Records of the tree that were met, those that do not open among them.
     pub records: u64,
-    /// One line each; empty when the store is sound.
+    /// One line each, the first ones where there are very many; empty when the store is sound.
     pub problems: Vec<String>,
+    /// The same of what could not be looked at, since the disk or the machine failed; of [`Vault::verify`] it is among the
+    /// problems.
+    pub unread: Vec<String>,
+    /// How many of both were told already.
+    told: (usize, usize),
 }
 
-impl VerifyReport {
-    fn problem(&mut self, text: String) {
-        if self.problems.len() < NAMED {
-            self.problems.push(text);
+/// The tables, in the order in which they are walked.
+pub(super) const WALK: [Table; 3] = [Table::Records, Table::Wraps, Table::Values];
+
+/// What a walk has met so far, to be held against the head.
+pub(super) struct Tally {
+    pub records: u64,
+    pub wraps: u64,
+    pub values: u64,
+    pub digest: SetDigest,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { records: 0, wraps: 0, values: 0, digest: SetDigest::EMPTY }
+    }
+}
+
+/// What a row adds to a tally.
+pub(super) enum Met {
+    Record(SetElement),
+    Wrap(SetElement),
+    Value,
+    /// It is none that the head counts.
+    Uncounted,
+}
+
+impl Tally {
+    pub fn add(&mut self, met: &Met) {
+        match met {
+            Met::Record(element) => {
+                self.records += 1;
+                self.digest.add(element);
+            }
+            Met::Wrap(element) => {
+                self.wraps += 1;
+                self.digest.add(element);
+            }
+            Met::Value => self.values += 1,
+            Met::Uncounted => {}
+        }
+    }
+
+    /// Names what is not as the head says, once everything was met.
+    pub fn against(&self, head: &Head, report: &mut VerifyReport) {
+        for (what, found, expected) in [
+            ("records", self.records, head.records),
+            ("wrapped keys", self.wraps, head.wraps),
+            ("values", self.values, head.values),
+        ] {
+            if found != expected {
+                report.problem(format!("{found} {what} are there, the head counts {expected}"));
+            }
+        }
+        if self.digest != head.digest {
+            report.problem(
+                "a record or a wrapped key is missing, old, or not of this store: the set digest differs".into(),
+            );
         }
     }
 }
 
+impl VerifyReport {
+    /// A report of one problem alone.
+    pub(crate) fn of(problem: String) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+
+    /// Whether all was looked at, and nothing is wrong.
+    pub(super) fn is_sound(&self) -> bool {
+        self.problems.is_empty() && self.unread.is_empty()
+    }
+
+    /// Adds what another part of the walk has found.
+    pub(super) fn take_in(&mut self, other: VerifyReport) {
+        self.instances += other.instances;
+        self.secrets += other.secrets;
+        self.versions += other.versions;
+        self.records += other.records;
+        other.problems.into_iter().for_each(|problem| self.problem(problem));
+        other.unread.into_iter().for_each(|what| self.unread(what));
+    }
+
+    /// The problems that were not told yet, and what was not read.
+    pub(super) fn untold(&mut self) -> (&[String], &[String]) {
+        let (problems, unread) = std::mem::replace(&mut self.told, (self.problems.len(), self.unread.len()));
+        (&self.problems[problems..], &self.unread[unread..])
+    }
+
+    pub(super) fn problem(&mut self, text: String) {
+        if self.problems.len() < NAMED {
+            self.problems.push(text);
+        }
+    }
+
+    fn unread(&mut self, text: String) {
+        if self.unread.len() < NAMED {
+            self.unread.push(text);
+        }
+    }
+
+    /// Takes note of what `error` has kept from being found sound: it is damaged, or it could not be looked at.
+    pub(super) fn failed(&mut self, what: &str, error: &VaultError) {
+        let text = format!("{what}: {}", reason(error));
+        if error.is_damage() { self.problem(text) } else { self.unread(text) }
+    }
+
+    /// The same, where what could not be looked at is a problem too.
+    fn strictly(mut self) -> Self {
+        let unread = std::mem::take(&mut self.unread);
+        unread.into_iter().for_each(|what| self.problem(what));
+        self
+    }
+}
+
 /// What is wrong, without what every line of the report says already: that the store is damaged.
-fn reason(error: &VaultError) -> String {
+pub(super) fn reason(error: &VaultError) -> String {
     match error {
         VaultError::Sealed(why) => why.to_string(),
         VaultError::Lost { what, .. } => format!("{what} is missing"),
         VaultError::Unreadable { .. } => "what it holds cannot be understood".to_owned(),
         VaultError::Store(StoreError::Damaged(why)) => why.clone(),
-        VaultError::Store(StoreError::Io(_))
+        VaultError::Store(StoreError::Io(_) | StoreError::WouldWait)
         | VaultError::Refused(_)
         | VaultError::Commit(_)
         | VaultError::Crypto(_)
+        | VaultError::Replaced { .. }
         | VaultError::OutOfNodes
+        | VaultError::Audit(_)
         | VaultError::Slot(_) => error.to_string(),
     }
 }
@@ -51,78 +168,39 @@ impl Vault {
     /// Verifies the whole store, as far as it can be read. Takes no change meanwhile.
     ///
     /// # Errors
-    /// None today: what cannot be read is a problem of the report.
+    /// While the head itself is in doubt, since a commit has failed; all else that cannot be read is a problem of the report.
     pub fn verify(&self) -> Result<VerifyReport, VaultError> {
-        let ledger = self.ledger.lock();
+        let ledger = self.ledger()?;
         let mut report = VerifyReport::default();
         if let Err(error) = self.store.check() {
             report.problem(reason(&VaultError::Store(error)));
         }
-        let mut digest = SetDigest::EMPTY;
-        let mut wraps = 0;
-        let mut whole = self.walk(Table::Records, &mut report, |row, report| {
-            self.verify_record(row, &mut digest, report);
-        });
-        whole &= self.walk(Table::Wraps, &mut report, |row, _| {
-            wraps += 1;
-            let key = RowKey { node: row.id.node, no: row.id.no };
-            digest.add(&self.keyring.master.set_element(
-                self.keyring.store_id,
-                Digested::Wraps as u8,
-                key,
-                row.sealed.as_bytes(),
-            ));
-        });
-        let mut values = 0;
-        whole &= self.walk(Table::Values, &mut report, |_, _| values += 1);
-        match self.slots() {
-            Ok(slots) => {
-                for slot in slots.iter().filter(|slot| slot.kind.is_none()) {
-                    report.problem(format!("unlock slot {} is damaged", slot.number));
-                }
-            }
-            Err(error) => report.problem(format!("the unlock slots: {}", reason(&error))),
+        let mut tally = Tally::default();
+        let mut whole = true;
+        for table in WALK {
+            whole &= self.walk(table, &mut tally, &mut report);
         }
-        if !whole {
-            // What was not read can neither be counted nor compared; that it was not read is told above.
-            return Ok(report);
+        match self.slot_problems(&ledger.head) {
+            Ok(problems) => problems.into_iter().for_each(|problem| report.problem(problem)),
+            Err(error) => report.failed("the unlock slots", &error),
         }
-        let head = &ledger.head;
-        for (what, found, expected) in [
-            ("records", report.records, head.records),
-            ("wrapped keys", wraps, head.wraps),
-            ("values", values, head.values),
-        ] {
-            if found != expected {
-                report.problem(format!("{found} {what} are there, the head counts {expected}"));
-            }
+        // What was not read can neither be counted nor compared; that it was not read is told above.
+        if whole {
+            tally.against(&ledger.head, &mut report);
         }
-        if digest != head.digest {
-            report.problem(
-                "a record or a wrapped key is missing, old, or not of this store: the set digest differs".into(),
-            );
-        }
-        Ok(report)
+        Ok(report.strictly())
     }
 
     /// Reads a table to its end, or as far as it can be read; whether it was the end.
-    fn walk(&self, table: Table, report: &mut VerifyReport, mut each: impl FnMut(&Row, &mut VerifyReport)) -> bool {
+    fn walk(&self, table: Table, tally: &mut Tally, report: &mut VerifyReport) -> bool {
         let mut after = None;
         loop {
-            let rows = match self.store.scan(table, after, PAGE) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    let what = match table {
-                        Table::Records => "records",
-                        Table::Wraps => "wrapped keys",
-                        Table::Values => "values",
-                    };
-                    report.problem(format!("not all {what} can be read: {}", reason(&VaultError::Store(error))));
-                    return false;
-                }
-            };
+            let Some(rows) = self.page(table, after, PAGE, report) else { return false };
             for row in &rows {
-                each(row, report);
+                tally.add(&self.meet(table, row));
+                if let Table::Records = table {
+                    self.verify_record(row, report);
+                }
             }
             match rows.last() {
                 Some(row) if rows.len() == PAGE => after = Some(row.id),
@@ -131,24 +209,54 @@ impl Vault {
         }
     }
 
-    fn verify_record(&self, row: &Row, digest: &mut SetDigest, report: &mut VerifyReport) {
+    /// The next rows of a table; `None` where they cannot be read, which is in the report.
+    pub(super) fn page(
+        &self,
+        table: Table,
+        after: Option<RowId>,
+        limit: usize,
+        report: &mut VerifyReport,
+    ) -> Option<Vec<Row>> {
+        match self.store.scan(table, after, limit) {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                let what = match table {
+                    Table::Records => "records",
+                    Table::Wraps => "wrapped keys",
+                    Table::Values => "values",
+                };
+                report.failed(&format!("not all {what} can be read"), &VaultError::Store(error));
+                None
+            }
+        }
+    }
+
+    /// What `row` of `table` adds to a tally.
+    pub(super) fn meet(&self, table: Table, row: &Row) -> Met {
+        let key = RowKey { node: row.id.node, no: row.id.no };
+        let element =
+            |of: Digested, bytes: &[u8]| self.keyring.master.set_element(self.keyring.store_id, of as u8, key, bytes);
+        match (table, row.place) {
+            (Table::Records, Some(place)) if row.id.node >= NodeId::ROOT => {
+                Met::Record(element(Digested::Records, &record_row(place, &row.sealed)))
+            }
+            (Table::Records, _) => Met::Uncounted,
+            (Table::Wraps, _) => Met::Wrap(element(Digested::Wraps, row.sealed.as_bytes())),
+            (Table::Values, _) => Met::Value,
+        }
+    }
+
+    pub(super) fn verify_record(&self, row: &Row, report: &mut VerifyReport) {
         let id = row.id.node;
         let Some(place) = row.place else { return };
         if id < NodeId::ROOT {
             return;
         }
         report.records += 1;
-        let key = RowKey { node: id, no: 0 };
-        digest.add(&self.keyring.master.set_element(
-            self.keyring.store_id,
-            Digested::Records as u8,
-            key,
-            &record_row(place, &row.sealed),
-        ));
         let record = Record { id, place, revision: Revision(0), sealed: row.sealed.clone() };
         match self.unseal(record) {
             Ok(loaded) => self.verify_node(&loaded, report),
-            Err(error) => report.problem(format!("record {}: {}", id.0, reason(&error))),
+            Err(error) => report.failed(&format!("record {}", id.0), &error),
         }
     }
 
@@ -173,8 +281,18 @@ impl Vault {
             report.instances += 1;
         }
         let parent = loaded.place().parent;
-        if loaded.as_directory().is_some() && !matches!(self.node(parent), Ok(Some(_))) {
-            report.problem(format!("{}: the record {} above it is missing or damaged", self.called(loaded), parent.0));
+        // Not through the cache, which belongs to who reads; whether it opens is told when the walk comes to it.
+        if loaded.as_directory().is_some() {
+            match self.store.get(parent) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    report.problem(format!("{}: the record {} above it is missing", self.called(loaded), parent.0));
+                }
+                Err(error) => {
+                    let what = format!("{}, the record {} above it", self.called(loaded), parent.0);
+                    report.failed(&what, &VaultError::Store(error));
+                }
+            }
         }
         let Some(node) = loaded.as_secret() else { return };
         report.secrets += u64::from(!node.secret.is_draft());
@@ -182,7 +300,7 @@ impl Vault {
             report.versions += 1;
             if let Err(error) = self.verify_version(loaded, RowId { node: id, no: version.no.0 }, version.len) {
                 let (secret, version) = (self.called(loaded), version.id.as_str());
-                report.problem(format!("{secret}, version {version}: {}", reason(&error)));
+                report.failed(&format!("{secret}, version {version}"), &error);
             }
         }
     }

@@ -1,11 +1,15 @@
-//! What happens to a store when the machine fails it: a process that is killed, a disk that is full (which needs root).
+//! What happens to a store when the machine fails it: a process that is killed, a disk that fails, a disk that is full
+//! (which needs root).
 //!
 //! Not part of `tests/store`: these tests start processes, and between its fork and its exec a child shares the locks of all
 //! stores that are open in this one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod disk;
+mod failing_vault;
 mod full_disk;
+mod io_errors;
 mod killed;
 #[path = "../store/rows.rs"]
 mod rows;

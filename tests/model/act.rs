@@ -1,6 +1,6 @@
 //! What each step sends to the real tree, and to the reference.
 
-use kmsfs::fs::{At, Fault, Handle, Ino, Tree, Who};
+use kmsfs::fs::{At, Close, Fault, Handle, Ino, Tree, Who};
 
 use crate::gestures::Wanted;
 use crate::harness::{Did, Harness, NOBODY, Open, how, whole};
@@ -101,7 +101,11 @@ impl Harness {
             Op::Flush(at) => self.with_handle(*at, |this, at, open| {
                 let model = this.model.flush(at);
                 let who = this.who();
-                let real = this.tree().flush(who, open.handle, false).map(|_| ());
+                let mut real = this.tree().flush(who, open.handle);
+                if let Ok(Close::Looks { look, .. }) = real {
+                    real = this.tree().decide(who, open.handle, &look, look.take(), false);
+                }
+                let real = real.map(|_| ());
                 this.judge("flush", model, real.map_err(|fault| (who, fault)))
             }),
             Op::Sync(at) => self.with_handle(*at, |this, at, open| {

@@ -96,10 +96,7 @@ impl Model {
         let (target, adds) = match &node {
             Node::Scratch(serial) => {
                 if flags.truncates {
-                    match &mut self.scratches.get_mut(serial).ok_or(SILENT)?.content {
-                        Content::File(bytes) => bytes.clear(),
-                        Content::Link(_) => return Err(SILENT),
-                    }
+                    self.scratches.get_mut(serial).ok_or(SILENT)?.bytes_mut()?.clear();
                 }
                 return Ok(Held::Scratch(*serial));
             }

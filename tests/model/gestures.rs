@@ -188,7 +188,9 @@ impl Model {
                     after.scratches.remove(&replaced);
                 }
                 let spot = self.spot(to.0).ok_or(SILENT)?;
-                after.add_scratch(spot, to.1, Content::File(bytes), (access.uid, access.gid, mode))?;
+                let copy = after.add_scratch(spot, to.1, Content::File(bytes), (access.uid, access.gid, mode))?;
+                let current = self.current_of(&at, &dir).filter(|_| is_value);
+                after.scratches.get_mut(&copy).ok_or(SILENT)?.copy_of = current;
                 *self = after;
                 Ok(())
             }
@@ -243,7 +245,7 @@ impl Model {
             (file.spot, file.name) = (spot, to.1.to_vec());
             return Ok(());
         }
-        let Scratch { content, uid: owner, .. } = self.scratches[&serial].clone();
+        let Scratch { content, uid: owner, copy_of, .. } = self.scratches[&serial].clone();
         if uid != 0 && uid != owner && matches!(content, Content::File(_)) {
             return Err(&[libc::EACCES]);
         }
@@ -260,6 +262,8 @@ impl Model {
                 let secret = self.secret_at(at, dir).expect("a directory has a secret").0.serial;
                 self.live(secret)?.put(Some(&id), bytes, version, now)?;
             }
+            (Content::File(_), Node::Dir(at, dir))
+                if to.1 == b"current" && copy_of.is_some() && copy_of == self.current_of(at, dir) => {}
             (Content::File(bytes), Node::Dir(at, dir)) if to.1 == b"current" => {
                 let mut after = self.clone();
                 after.restore_in_place(at, dir);
@@ -307,13 +311,10 @@ impl Model {
         let now = self.now;
         if let Some(size) = wanted.size {
             return match node {
-                Node::Scratch(serial) => match &mut self.scratches.get_mut(&serial).ok_or(SILENT)?.content {
-                    Content::File(bytes) if size <= 256 * 1024 => {
-                        bytes.resize(size as usize, 0);
-                        Ok(())
-                    }
-                    _ => Err(SILENT),
-                },
+                Node::Scratch(serial) if size <= 256 * 1024 => {
+                    self.scratches.get_mut(&serial).ok_or(SILENT)?.bytes_mut()?.resize(size as usize, 0);
+                    Ok(())
+                }
                 Node::Current(..) | Node::Version(..) | Node::Text(..) => {
                     let present = self.stored(&node)?;
                     if present.len() as u64 == size { Ok(()) } else { Err(&[EINVAL]) }

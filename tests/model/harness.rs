@@ -89,7 +89,7 @@ impl Harness {
     pub fn who(&mut self) -> Who {
         self.requests += 1;
         let op = OpId(u128::from(self.requests).to_le_bytes());
-        Who { uid: self.uid, gid: 100, tid: 0, op }
+        Who { uid: self.uid, gid: 100, tid: 0, op, gesture: "test" }
     }
 
     pub fn by(&self) -> By {

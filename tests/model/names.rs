@@ -19,7 +19,9 @@ impl Model {
         match parent {
             Node::Root if name == ".kmsfs" => Some(Node::Control),
             Node::Root => self.instances.get(name).map(|_| Node::Instance(owned())),
-            Node::Control => matches!(name, "last-error" | "status").then_some(Node::Fixed),
+            Node::Control => {
+                matches!(name, "api" | "backup" | "events" | "last-error" | "metrics" | "status").then_some(Node::Fixed)
+            }
             Node::Instance(at) => match name {
                 ".instance" => Some(Node::InstanceControl(at.clone())),
                 ".keys" => Some(Node::Keys(at.clone())),
@@ -100,13 +102,21 @@ impl Model {
         content: Content,
         (uid, gid, mode): (u32, u32, u16),
     ) -> Outcome<u64> {
-        if self.scratches.values().filter(|file| file.uid == uid).count() >= 64 {
+        // Whoever owns them, there is one user here who makes them.
+        if self.scratches.len() >= 64 {
             return Err(&[EDQUOT]);
         }
         scratch_name(name)?;
         let serial = self.serial();
-        self.scratches.insert(serial, Scratch { spot, name: name.to_vec(), content, uid, gid, mode, made: self.now });
+        let (name, made) = (name.to_vec(), self.now);
+        self.scratches.insert(serial, Scratch { spot, name, content, uid, gid, mode, made, copy_of: None });
         Ok(serial)
+    }
+
+    /// The version that is current in a directory, while that is not scheduled.
+    pub fn current_of(&self, at: &str, dir: &str) -> Option<u64> {
+        let (secret, scheduled) = self.secret_at(at, dir)?;
+        secret.current().filter(|_| !scheduled).map(|version| version.serial)
     }
 
     /// The names that a secret's directory always knows.

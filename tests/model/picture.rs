@@ -82,8 +82,11 @@ impl Painter<'_> {
         let (access, created, changed) = self.model.root;
         let times = [changed, changed, created];
         self.put(".kmsfs", access, 0o555, times, Shape::Directory, true);
-        self.put(".kmsfs/last-error", access, 0o444, times, Shape::Other, true);
-        self.put(".kmsfs/status", access, 0o444, times, Shape::Other, true);
+        self.put(".kmsfs/backup", access, 0o400, times, Shape::Other, true);
+        self.put(".kmsfs/api", access, 0o666, times, Shape::Other, true);
+        for file in ["events", "last-error", "metrics", "status"] {
+            self.put(&format!(".kmsfs/{file}"), access, 0o444, times, Shape::Other, true);
+        }
         for at in self.model.instances.keys() {
             self.instance(at);
         }

@@ -111,6 +111,19 @@ pub struct Scratch {
     pub gid: u32,
     pub mode: u16,
     pub made: u64,
+    /// The version that it was copied from, while it is that copy.
+    pub copy_of: Option<u64>,
+}
+
+impl Scratch {
+    /// The bytes of a file, to be changed: it is no copy any more.
+    pub fn bytes_mut(&mut self) -> Outcome<&mut Vec<u8>> {
+        self.copy_of = None;
+        match &mut self.content {
+            Content::File(bytes) => Ok(bytes),
+            Content::Link(_) => Err(SILENT),
+        }
+    }
 }
 
 /// An entry of a secret whose content is text that can be written.

@@ -2,7 +2,7 @@
 
 use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, ENOENT};
 
-use crate::reference::{Base, Content, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
+use crate::reference::{Base, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
 use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_tags};
 
 impl Model {
@@ -30,12 +30,11 @@ impl Model {
 
     fn write_scratch(&mut self, serial: u64, offset: u64, data: &[u8]) -> Outcome<()> {
         let file = self.scratches.get_mut(&serial).ok_or(&[ENOENT][..])?;
-        let Content::File(bytes) = &mut file.content else { return Err(SILENT) };
         let end = offset.saturating_add(data.len() as u64);
         if end > 256 * 1024 {
             return Err(SILENT);
         }
-        put_at(bytes, offset as usize, data);
+        put_at(file.bytes_mut()?, offset as usize, data);
         Ok(())
     }
 
@@ -126,11 +125,10 @@ impl Model {
     pub fn truncate(&mut self, at: usize, len: u64) -> Outcome<()> {
         if let Some(Held::Scratch(serial)) = self.handles[at] {
             let file = self.scratches.get_mut(&serial).ok_or(&[ENOENT][..])?;
-            let Content::File(bytes) = &mut file.content else { return Err(SILENT) };
             if len > 256 * 1024 {
                 return Err(SILENT);
             }
-            bytes.resize(len as usize, 0);
+            file.bytes_mut()?.resize(len as usize, 0);
             return Ok(());
         }
         let mut draft = self.draft(at)?;

@@ -108,6 +108,23 @@ fn scratch_files_are_their_makers_alone() {
     assert_eq!(mount.read("prod/s/current"), "v", "and the value stays");
 }
 
+/// Whose the copy of a value is does not matter to who may make one.
+#[test]
+fn a_copy_counts_among_its_makers_files() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "v");
+    mount.ok("chmod 777 prod/s; chmod 644 prod/s/current; mv prod/s/current prod/s/current~");
+    may(&mount, "", "for n in $(seq 64); do touch prod/s/.f$n || exit 1; done", true);
+    // One that is refused leaves the older one, which another has made.
+    for script in ["mv prod/s/current prod/s/copy", "mv -f prod/s/current prod/s/current~"] {
+        let refused = as_user(&mount, "", script);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("quota exceeded"), "{script}: {refused:?}");
+    }
+    assert_eq!(mount.read("prod/s/current~"), "v");
+    mount.ok("mv prod/s/current prod/s/copy");
+    assert_eq!(mount.read("prod/s/current"), "v");
+}
+
 /// Whoever may write a secret's directory, and not read its values, gets no byte of them by any gesture.
 #[test]
 fn no_gesture_goes_around_a_values_bits() {
@@ -161,4 +178,54 @@ fn lookups_refuse_nobody() {
     may(&mount, "", "cat prod/s/current", false);
     mount.ok("chmod 700 prod/s");
     may(&mount, "", "stat prod/s/current", false);
+}
+
+/// w on a secret's directory is the right to delete and to purge, as anywhere; `.deleted/` is sticky, so only who owns a secret
+/// moves it out.
+#[test]
+fn who_may_write_a_secret_deletes_and_purges_it() {
+    let mount = Mount::new();
+    mount.ok("mkdir prod/closed prod/open; chmod 777 prod/open; chmod 755 prod/closed");
+    for (above, rm_succeeds) in [("closed", false), ("open", true)] {
+        mount.secret(&format!("prod/{above}/s"), "v");
+        mount.ok(&format!("chgrp 1500 prod/{above}/s; chmod 770 prod/{above}/s"));
+        may(&mount, "", &format!("rm -r prod/{above}/s"), rm_succeeds);
+        let trashed = format!("prod/.deleted/{above}%2Fs");
+        assert_eq!(mount.ok(&format!("ls {trashed}")), "info\nstate\n", "scheduled, whatever rm says of the directory");
+        may(&mount, "", &format!("mv -T {trashed} prod/{above}/s"), false);
+        may(&mount, "", &format!("echo purge > {trashed}/state"), true);
+        assert!(mount.names("prod/.deleted").is_empty());
+    }
+}
+
+/// All values of a secret have one mode; which tools set it.
+#[test]
+fn modes_that_tools_bring() {
+    let mount = Mount::new();
+    mount.secret("prod/s", "first");
+    // (how a file of mode 604 becomes current, the mode of all values then)
+    for (n, (how, mode)) in [
+        ("cp f prod/s/current", "640"),
+        ("cp -p f prod/s/current", "604"),
+        ("install -m 600 f prod/s/current", "600"),
+        ("cp -p f $ELSEWHERE/g; mv $ELSEWHERE/g prod/s/current", "604"),
+        ("tar cf - --transform s/f/current/ f | tar xf - -C prod/s", "604"),
+        ("rsync f prod/s/current", "640"),
+        ("rsync -a f prod/s/current", "640"),
+        ("rsync -a --inplace f prod/s/current", "604"),
+        ("cp f prod/s/.f; chmod 604 prod/s/.f; mv prod/s/.f prod/s/current", "640"),
+        ("sed -i s/v/w/ prod/s/current", "640"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // A new length each time, so that rsync sees a change.
+        let value = "v".repeat(10 + n);
+        let script = format!(
+            "export ELSEWHERE=$(mktemp -d); trap 'rm -r $ELSEWHERE' EXIT; chmod 640 prod/s/current; root=$PWD; \
+             printf %s {value} > $ELSEWHERE/f; chmod 604 $ELSEWHERE/f; how='{how}'; how=${{how//prod/$root/prod}}; \
+             cd $ELSEWHERE; eval \"$how\"; stat -c %a $root/prod/s/current $root/prod/s/tags"
+        );
+        assert_eq!(mount.ok(&script), format!("{mode}\n640\n"), "{how}");
+    }
 }

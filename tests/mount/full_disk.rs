@@ -1,50 +1,18 @@
 //! A store whose disk is full: whoever writes hears of it at the write, and what was there stays.
 
-use std::path::PathBuf;
+use serde_json::json;
 
-use crate::harness::{Mount, run};
+use crate::api::{done, refused};
+use crate::small_disk::SmallDisk;
 
-/// A mount whose store is on a tmpfs of `mib` MiB.
-struct SmallDisk {
-    mount: Mount,
-    disk: PathBuf,
-}
-
-impl SmallDisk {
-    fn new(mib: u32) -> Self {
-        let dir = tempfile::TempDir::new().unwrap();
-        let disk = dir.path().join("store");
-        std::fs::create_dir(&disk).unwrap();
-        let size = format!("size={mib}m,mode=700");
-        run(std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&disk));
-        Self { mount: Mount::in_dir(dir, &[]), disk }
-    }
-
-    /// Leaves `free` bytes on the disk.
-    fn fill(&self, free: u64) {
-        let space = rustix::fs::statvfs(&self.disk).unwrap();
-        let bytes = space.f_bavail * space.f_frsize - free.min(space.f_bavail * space.f_frsize);
-        run(std::process::Command::new("fallocate").args(["-l", &bytes.to_string()]).arg(self.disk.join("filler")));
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.disk.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // The daemon has the disk open until its own mount is gone.
-        if !std::thread::panicking() {
-            self.mount.stop();
-        }
-        let _ = rustix::mount::unmount(&self.disk, rustix::mount::UnmountFlags::DETACH);
-    }
+/// A mount whose store is on a disk of `mib` MiB.
+fn with_small_disk(mib: u32) -> SmallDisk {
+    SmallDisk::new("store", mib * 1024, &[])
 }
 
 #[test]
 fn a_full_disk_fails_the_write_and_keeps_the_value() {
-    let small = SmallDisk::new(8);
+    let small = with_small_disk(8);
     let mount = &small.mount;
     mount.secret("prod/s", "old");
     small.fill(0);
@@ -80,7 +48,7 @@ fn a_full_disk_fails_the_write_and_keeps_the_value() {
 #[test]
 fn what_a_write_acknowledged_finds_its_room() {
     use std::io::Write;
-    let small = SmallDisk::new(8);
+    let small = with_small_disk(8);
     let mount = &small.mount;
     mount.secret("prod/s", "old");
     let value = "x".repeat(30_720);
@@ -104,7 +72,7 @@ fn what_a_write_acknowledged_finds_its_room() {
 /// Writing on until the disk is full, and on from there: every acknowledged value is there after a restart.
 #[test]
 fn nothing_acknowledged_is_lost_on_the_way_to_full() {
-    let mut small = SmallDisk::new(6);
+    let mut small = with_small_disk(6);
     small.fill(2 * 1024 * 1024);
     let mount = &small.mount;
     mount.ok("mkdir prod/s prod/t; echo first > prod/s/current");
@@ -120,4 +88,88 @@ fn nothing_acknowledged_is_lost_on_the_way_to_full() {
         assert_eq!(small.mount.read(&format!("prod/t/{n}/current")).len(), 30_000, "{n}");
     }
     assert_eq!(small.mount.read("prod/s/current"), "first\n");
+}
+
+/// Whose disk is full can delete, restore, roll back and purge, many times in a row; what was written is all there.
+#[test]
+fn a_full_disk_can_be_cleared() {
+    let small = with_small_disk(10);
+    let mount = &small.mount;
+    for n in 0..12 {
+        mount.ok(&format!("mkdir prod/s{n}; echo first{n} > prod/s{n}/current; echo second{n} > prod/s{n}/current"));
+    }
+    small.fill(0);
+    mount.fails("echo v > prod/s0/current");
+    for n in 0..12 {
+        mount.ok(&format!("ln -sfn ../versions/v1 prod/s{n}/stages/ACSCurrent"));
+        assert_eq!(mount.read(&format!("prod/s{n}/current")), format!("first{n}\n"));
+        mount.ok(&format!("rm -r prod/s{n}"));
+        mount.ok(&format!("mv -T prod/.deleted/s{n} prod/s{n}"));
+        assert_eq!(mount.read(&format!("prod/s{n}/versions/v2")), format!("second{n}\n"));
+        if n % 2 == 0 {
+            mount.ok(&format!("rm -r prod/s{n}; echo purge > prod/.deleted/s{n}/state"));
+        }
+    }
+    small.empty();
+    assert_eq!(mount.names("prod/.deleted"), Vec::<String>::new());
+    for n in (1..12).step_by(2) {
+        assert_eq!(mount.read(&format!("prod/s{n}/current")), format!("first{n}\n"));
+        assert_eq!(mount.read(&format!("prod/s{n}/versions/v2")), format!("second{n}\n"));
+    }
+    mount.ok("echo v > prod/s1/current; grep -q '\"reserve_missing_bytes\": 0' .kmsfs/status");
+}
+
+/// As with a value: what a text's write has acknowledged finds its room at the close.
+#[test]
+fn what_a_text_write_acknowledged_finds_its_room() {
+    use std::io::Write;
+    let small = with_small_disk(8);
+    let mount = &small.mount;
+    mount.secret("prod/s", "old");
+    let mut file = std::fs::File::options().write(true).truncate(true).open(mount.path("prod/s/description")).unwrap();
+    file.write_all(&[b'x'; 8_000]).unwrap();
+    small.fill(0);
+    file.sync_all().unwrap();
+    drop(file);
+    assert_eq!(mount.read("prod/s/description"), format!("{}\n", "x".repeat(8_000)));
+    small.empty();
+}
+
+#[test]
+fn the_api_says_that_the_disk_is_full() {
+    let small = with_small_disk(8);
+    let mount = &small.mount;
+    mount.secret("prod/s", "old");
+    small.fill(0);
+    for request in [
+        json!({ "Action": "PutSecretValue", "SecretName": "s", "SecretData": "v" }),
+        json!({ "Action": "CreateSecret", "SecretName": "t", "SecretData": "v" }),
+        json!({ "Action": "TagResource", "SecretName": "s", "Tags": [{ "TagKey": "a", "TagValue": "b" }] }),
+    ] {
+        assert_eq!(refused(mount, request.clone()), "ServiceUnavailableTemporary", "{request}");
+    }
+    assert_eq!((mount.read("prod/s/current"), mount.read("prod/s/tags")), ("old".into(), String::new()));
+    assert_eq!(done(mount, json!({ "Action": "GetSecretValue", "SecretName": "s" }))["SecretData"], "old");
+    done(mount, json!({ "Action": "DeleteSecret", "SecretName": "s" }));
+    small.empty();
+    done(mount, json!({ "Action": "CreateSecret", "SecretName": "t", "SecretData": "v" }));
+}
+
+/// The copy of a store that would take the writers' room is refused, and nothing of it is left.
+#[test]
+fn a_backup_without_room_is_refused_and_writers_go_on() {
+    let small = with_small_disk(8);
+    let mount = &small.mount;
+    mount.secret("prod/s", "old");
+    small.fill(1024 * 1024);
+    let said = mount.fails("cat .kmsfs/backup > $OUT/backup");
+    assert!(said.contains("No space left on device"), "{said}");
+    let said = mount.fails(&format!("{} backup $OUT/out .", crate::harness::KMSFS));
+    assert!(said.contains("No space left") && said.contains("hint: while it is read, a copy"), "{said}");
+    assert!(!mount.dir.path().join("out").exists() && !mount.dir.path().join("out.part").exists());
+    assert!(!small.disk.join("snapshot.new").exists());
+    mount.ok("printf new > prod/s/current");
+    assert_eq!(mount.read("prod/s/current"), "new");
+    small.empty();
+    mount.ok("cat .kmsfs/backup > $OUT/backup");
 }

@@ -86,6 +86,28 @@ fn copies_and_moves_write() {
     ]);
 }
 
+/// A backup is a copy, and `current` stays: tools that count on its place being free give up, and nothing has changed.
+#[test]
+fn backups_by_cp_and_install_change_nothing() {
+    for script in [
+        "cp --backup=simple $OUT/f prod/s/current",
+        "cp --backup=numbered $OUT/f prod/s/current",
+        "install -b $OUT/f prod/s/current",
+    ] {
+        let mount = Mount::new();
+        mount.secret("prod/s", "old");
+        mount.ok("printf %s new > $OUT/f");
+        assert!(mount.fails(script).contains("File exists"), "{script}");
+        assert_eq!(mount.read("prod/s/current"), "old", "{script}");
+        assert_eq!(mount.names("prod/s/versions"), ["v1"], "{script}");
+    }
+    let mount = Mount::new();
+    mount.secret("prod/s", "old");
+    mount.ok("cd prod/s; mv current current.bak; echo new > current; mv current.bak current");
+    assert_eq!(mount.read("prod/s/current"), "old", "a backup of what is no longer current is a value to go back to");
+    assert_eq!(mount.names("prod/s/versions"), ["v1", "v2", "v3"]);
+}
+
 #[test]
 fn editors_write() {
     writes_current(&[
@@ -266,4 +288,20 @@ fn a_read_only_mount_changes_nothing() {
         assert!(mount.fails(script).contains("Read-only file system"), "{script}");
     }
     assert_eq!(mount.read("prod/s/current"), "two");
+}
+
+/// Version files copied back are puts: the last one is current, those that had rolled away come again, and newer ones roll away
+/// for them.
+#[test]
+fn a_copy_put_back_is_no_restore() {
+    let mount = Mount::new();
+    mount.ok("mkdir prod/s; for n in $(seq 12); do printf v$n > prod/s/current; done; ln -sfn ../versions/v5 prod/s/stages/ACSCurrent");
+    // One by one, since `cp -a` takes them in the order of the other filesystem's directory.
+    let script = "save=$(mktemp -d); trap 'rm -r $save' EXIT; cp -a prod/s/. $save; printf v13 > prod/s/current; \
+                  printf v14 > prod/s/current; for v in $(ls $save/versions | sort -V); do cp $save/versions/$v prod/s/versions; done; \
+                  cat prod/s/current; cp -a $save/stages/. prod/s/stages && exit 9 || :";
+    assert_eq!(mount.ok(script), "v12", "the last put is current");
+    let versions = mount.names("prod/s/versions");
+    assert!(versions.contains(&"v3".to_owned()) && !versions.contains(&"v14".to_owned()), "{versions:?}");
+    assert_eq!(mount.ok("ln -sfn ../versions/v5 prod/s/stages/ACSCurrent; cat prod/s/current"), "v5");
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, pidfd_send_signal, prlimit};
 use tempfile::TempDir;
 
 /// The program under test.
@@ -20,12 +20,14 @@ pub struct Mount {
     pub dir: TempDir,
     /// Options of `kmsfs mount`, from the next start on.
     pub options: Vec<String>,
+    /// What is started.
+    pub program: PathBuf,
     daemon: Option<Daemon>,
 }
 
 /// A running daemon.
 struct Daemon {
-    pidfd: OwnedFd,
+    keeper: OwnedFd,
 }
 
 impl Mount {
@@ -41,12 +43,18 @@ impl Mount {
 
     /// The same, in a directory that is there.
     pub fn in_dir(dir: TempDir, options: &[&str]) -> Self {
+        let mount = Self::found_in(dir, options);
+        std::fs::create_dir(mount.path("prod")).expect("an instance can be made");
+        mount
+    }
+
+    /// Mounts the store that is in a directory, or a new one without an instance.
+    pub fn found_in(dir: TempDir, options: &[&str]) -> Self {
         assert!(rustix::process::geteuid().is_root(), "the mount tests need root");
         assert!(Path::new("/dev/fuse").exists(), "the mount tests need /dev/fuse");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut mount = Self { dir, options, daemon: None };
+        let mut mount = Self { dir, options, program: KMSFS.into(), daemon: None };
         mount.start();
-        std::fs::create_dir(mount.path("prod")).expect("an instance can be made");
         mount
     }
 
@@ -75,26 +83,81 @@ impl Mount {
         self.dir.path().join("kmsfs.log")
     }
 
+    /// Where the daemon keeps the record of its decisions.
+    pub fn audit(&self) -> PathBuf {
+        self.dir.path().join("audit")
+    }
+
+    /// The records that were made so far, each a line of JSON.
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        let dir = self.audit().join(self.status()["store"]["id"].as_str().expect("a store's id"));
+        let entries = std::fs::read_dir(dir).expect("an audit");
+        let mut segments: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        segments.sort();
+        let text: String = segments.iter().map(|path| std::fs::read_to_string(path).expect("records")).collect();
+        text.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()
+    }
+
     /// Starts the daemon; the command returns when the mount answers.
     pub fn start(&mut self) {
-        let output = Command::new(KMSFS)
+        let output = Command::new(&self.program)
             .args(["mount", "--init", "--anchor", "none", "--store"])
             .arg(self.store())
             .arg("--key-file")
             .arg(self.key())
             .arg("--log")
             .arg(self.log_file())
+            .arg("--audit")
+            .arg(self.audit())
             .args(&self.options)
             .arg(self.root())
             .stdin(Stdio::null())
             .output()
             .expect("kmsfs can be started");
         assert!(output.status.success(), "kmsfs mount: {}", text(&output.stderr));
+        self.daemon = Some(Daemon { keeper: self.process("keeper_pid") });
+    }
+
+    /// The mount's account of itself.
+    pub fn status(&self) -> serde_json::Value {
         let status = std::fs::read_to_string(self.path(".kmsfs/status")).expect("a mount answers");
-        let status: serde_json::Value = serde_json::from_str(&status).expect("the status is JSON");
-        let pid = status["worker_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("the daemon runs");
-        self.daemon = Some(Daemon { pidfd });
+        serde_json::from_str(&status).expect("the status is JSON")
+    }
+
+    /// The process behind the mount that its status calls `role`: `keeper_pid` or `worker_pid`.
+    pub fn process(&self, role: &str) -> OwnedFd {
+        let pid = self.status()[role].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        pidfd_open(pid.expect("a pid"), PidfdFlags::empty()).expect("the process runs")
+    }
+
+    /// The keeper's child that is not the worker.
+    pub fn poker_pid(&self) -> i32 {
+        let status = self.status();
+        let keeper = &status["keeper_pid"];
+        let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).expect("a keeper");
+        let mut pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+        pids.find(|pid| Some(i64::from(*pid)) != status["worker_pid"].as_i64()).expect("a poker")
+    }
+
+    /// Its process.
+    pub fn poker(&self) -> OwnedFd {
+        let pid = Pid::from_raw(self.poker_pid()).expect("a pid");
+        pidfd_open(pid, PidfdFlags::empty()).expect("the poker runs")
+    }
+
+    /// Does `action` while the keeper can open nothing and so start nothing, until it has logged `words`.
+    pub fn starved(&self, words: &str, action: impl FnOnce()) {
+        let pid = self.status()["keeper_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let limit = |limit| prlimit(pid, Resource::Nofile, limit).expect("root may");
+        // What it has is more than this, and what it waits for is less.
+        let before = limit(Rlimit { current: Some(8), maximum: getrlimit(Resource::Nofile).maximum });
+        action();
+        let began = Instant::now();
+        while !self.log().contains(words) {
+            assert!(began.elapsed() < END, "the keeper does not say: {words}");
+            std::thread::yield_now();
+        }
+        limit(before);
     }
 
     /// Unmounts, and waits for the daemon to end.
@@ -109,11 +172,20 @@ impl Mount {
         self.start();
     }
 
-    /// SIGKILL, and clears the dead mount away.
+    /// SIGKILL of keeper and worker, and clears the dead mount away.
     pub fn kill(&mut self) {
         let daemon = self.daemon.take().expect("it was mounted");
-        pidfd_send_signal(&daemon.pidfd, Signal::KILL).expect("the daemon runs");
-        daemon.wait();
+        let worker = self.process("worker_pid");
+        for process in [&daemon.keeper, &worker] {
+            pidfd_send_signal(process, Signal::KILL).expect("the daemon runs");
+            assert!(ends_within(process, END), "a killed process did not end");
+        }
+        self.detach();
+    }
+
+    /// For a test that has ended the daemon itself.
+    pub fn forget(&mut self) {
+        self.daemon = None;
         self.detach();
     }
 
@@ -129,6 +201,7 @@ impl Mount {
             .current_dir(self.root())
             .env("HOME", self.dir.path())
             .env("OUT", self.dir.path())
+            .env("KMSFS", KMSFS)
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("{shell} cannot be started ({error}); see scripts/test-packages"))
@@ -205,9 +278,9 @@ impl Drop for Mount {
     fn drop(&mut self) {
         self.detach();
         if let Some(daemon) = self.daemon.take()
-            && !daemon.ends_within(END)
+            && !ends_within(&daemon.keeper, END)
         {
-            let _ = pidfd_send_signal(&daemon.pidfd, Signal::KILL);
+            let _ = pidfd_send_signal(&daemon.keeper, Signal::KILL);
             if !std::thread::panicking() {
                 panic!("the daemon did not end with its mount");
             }
@@ -217,14 +290,15 @@ impl Drop for Mount {
 
 impl Daemon {
     fn wait(&self) {
-        assert!(self.ends_within(END), "the daemon did not end");
+        assert!(ends_within(&self.keeper, END), "the daemon did not end");
     }
+}
 
-    fn ends_within(&self, time: Duration) -> bool {
-        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 };
-        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0)
-    }
+/// Whether the process behind `pidfd` ends in time.
+pub fn ends_within(pidfd: &OwnedFd, time: Duration) -> bool {
+    let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 };
+    let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 
 /// Output as text, for messages.

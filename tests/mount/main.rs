@@ -7,14 +7,29 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod access;
+mod api;
+mod audited;
+mod backup;
+mod closes;
 mod counts;
 mod deletion;
 mod durability;
+mod estate;
+mod events;
+mod fairness;
+mod follow;
 mod full_disk;
 mod gestures;
 mod harness;
+mod keeper;
 mod limits;
+mod metrics;
+mod moving;
 mod readers;
 mod refusals;
 mod secrecy;
+mod small_disk;
 mod tree;
+mod verbs;
+mod waiting;
+mod watchers;

@@ -1,134 +1,10 @@
-//! Readers see one version from open to close, and fstat(2) agrees with what they read, while the secret is rotated as fast
-//! as it goes.
+//! What a reader holds stays what it is, whatever is rotated meanwhile; the stress of it is in `torn`.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::harness::Mount;
-
-/// How long each form of the stress runs.
-const STRESS: Duration = Duration::from_secs(4);
-/// Lengths that the values have in turn; each value is one letter, so that a mixture shows.
-const LENGTHS: [usize; 26] = [
-    1, 2, 3, 63, 64, 65, 100, 500, 1000, 2047, 2048, 2049, 4095, 4096, 4097, 5000, 8191, 8192, 8193, 10_000, 12_288,
-    16_384, 20_000, 25_000, 30_000, 30_720,
-];
-
-fn value(n: u64) -> Vec<u8> {
-    let which = (n % 26) as usize;
-    vec![b'a' + which as u8; LENGTHS[which]]
-}
-
-/// What is wrong with one read of `current`, if anything is.
-fn check(path: &Path, chunk: usize, slow: bool) -> Result<(), String> {
-    let mut file = File::open(path).map_err(|error| format!("open: {error}"))?;
-    let size = file.metadata().map_err(|error| format!("fstat: {error}"))?.len();
-    if slow {
-        // Long enough for rotations to come in between; no outcome waits for it.
-        std::thread::yield_now();
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    let mut content = Vec::new();
-    let mut buffer = vec![0; chunk];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(len) => content.extend_from_slice(&buffer[..len]),
-            Err(error) => return Err(format!("read after {}: {error}", content.len())),
-        }
-    }
-    verify(&content, size)
-}
-
-fn verify(content: &[u8], size: u64) -> Result<(), String> {
-    let letter = *content.first().ok_or("an empty value")?;
-    if content.iter().any(|byte| *byte != letter) {
-        return Err(format!("a mixture of {} bytes", content.len()));
-    }
-    if content.len() != LENGTHS[usize::from(letter - b'a')] {
-        return Err(format!("{} bytes of {}", content.len(), letter as char));
-    }
-    if content.len() as u64 != size {
-        return Err(format!("fstat said {size}, and there were {}", content.len()));
-    }
-    Ok(())
-}
-
-/// Rotates as fast as it goes while `read` runs in `threads` threads; answers reads and rotations.
-fn stress(mount: &Mount, threads: usize, read: impl Fn(usize) -> Result<(), String> + Sync) -> (u64, u64) {
-    let (stop, reads, rotations) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let path = mount.path("prod/s/current");
-    let began = Instant::now();
-    let failure = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut n = 1;
-            while !stop.load(Ordering::Relaxed) {
-                std::fs::write(&path, value(n)).expect("a rotation");
-                n += 1;
-                rotations.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let readers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut turn = 0;
-                    while began.elapsed() < STRESS {
-                        read(turn)?;
-                        turn += 1;
-                        reads.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Ok::<(), String>(())
-                })
-            })
-            .collect();
-        let outcomes: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("no panic")).collect();
-        stop.store(true, Ordering::Relaxed);
-        outcomes.into_iter().find_map(Result::err)
-    });
-    assert_eq!(failure, None);
-    (reads.into_inner(), rotations.into_inner())
-}
-
-/// A secret whose first value is one of those that the stress writes.
-fn secret() -> Mount {
-    let mount = Mount::new();
-    std::fs::create_dir(mount.path("prod/s")).unwrap();
-    mount.write("prod/s/current", value(0));
-    mount
-}
-
-#[test]
-fn no_torn_read() {
-    let mount = secret();
-    let path = mount.path("prod/s/current");
-    for threads in [1, 4] {
-        let (reads, rotations) =
-            stress(&mount, threads, |turn| check(&path, if turn % 2 == 0 { 64 * 1024 } else { 4096 }, turn % 3 == 0));
-        println!("{threads} reading threads: {reads} reads, {} rotations a second", rotations / STRESS.as_secs());
-        assert!(reads > 200 && rotations > 200, "{reads} reads, {rotations} rotations: too few to mean anything");
-    }
-}
-
-/// A thread asks for the size of what another thread of its process has opened.
-#[test]
-fn threads_of_a_process_agree() {
-    let mount = secret();
-    let path = mount.path("prod/s/current");
-    let (reads, _) = stress(&mount, 1, |_| {
-        let file = File::open(&path).map_err(|error| error.to_string())?;
-        let size = std::thread::scope(|scope| scope.spawn(|| file.metadata()).join().expect("no panic"));
-        let size = size.map_err(|error| error.to_string())?.len();
-        let mut content = vec![0; 40_000];
-        let len = file.read_at(&mut content, 0).map_err(|error| error.to_string())?;
-        verify(&content[..len], size)
-    });
-    assert!(reads > 50, "{reads}");
-}
 
 #[test]
 fn a_held_descriptor_keeps_its_version() {
@@ -145,6 +21,17 @@ fn a_held_descriptor_keeps_its_version() {
     drop((held, version));
     mount.stop();
     assert!(mount.verify().status.success());
+}
+
+/// The thread that opened a file may be gone when another one of its process asks for the size.
+#[test]
+fn the_opening_thread_may_be_gone() {
+    let mount = secret_with("first");
+    let path = mount.path("prod/s/current");
+    let held = std::thread::spawn(move || File::open(path).unwrap()).join().unwrap();
+    mount.ok("printf %s 'the second is longer' > prod/s/current");
+    assert_eq!(held.metadata().unwrap().len(), 5);
+    assert_eq!(read_all(&held), "first");
 }
 
 fn secret_with(text: &str) -> Mount {

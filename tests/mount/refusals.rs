@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::harness::{Mount, errno};
+use crate::harness::{Mount, errno, run};
 
 /// (what, script, errno's text, KMS code). Each runs in `prod`, beside a secret `s`.
 const REFUSED: &[(&str, &str, &str, &str)] = &[
@@ -89,6 +89,28 @@ fn refusals_are_clear_and_change_nothing() {
     assert!(log.contains("TagResource"), "and the action:\n{log}");
 }
 
+/// Names are the users' and the paths anybody's: nothing of them makes a line of its own, or reaches a terminal as a command.
+#[test]
+fn the_log_has_one_line_for_each_event() {
+    let dir = tempfile::Builder::new().prefix("a\n[2000-01-01 INFO kmsfs] b\x1b[31m").tempdir().unwrap();
+    let mut mount = Mount::in_dir(dir, &[]);
+    for name in ["a\n[forged", "\x1b[2Jb", "c\rd", "e\u{9b}31m", "f\u{202e}g", "say \"h\"", "back\\slash"] {
+        errno(std::fs::write(mount.path("prod").join(name), "v"));
+    }
+    errno(std::fs::write(mount.path("prod").join(OsStr::from_bytes(b"i\xff\n")), "v"));
+    mount.stop();
+    let log = mount.log();
+    for line in log.lines() {
+        let header = line.split(' ').next().unwrap_or_default();
+        assert!(header.starts_with("[2") && header.ends_with('Z'), "no line of ours: {line:?}");
+    }
+    let unprintable = |char: &char| char.is_control() && *char != '\n' || *char == '\u{202e}';
+    assert_eq!(log.chars().find(unprintable), None);
+    for shown in [r"a\n[forged", r"\u{1b}[2Jb", r"c\rd", r"f\u{202e}g", r#"say "h""#, r"back\\slash", r"b\u{1b}[31m"] {
+        assert!(log.contains(shown), "{shown}:\n{log}");
+    }
+}
+
 /// bash's own `echo` hears only of its write.
 #[test]
 fn echo_hears_of_it() {
@@ -152,4 +174,29 @@ fn last_error_is_the_callers_own() {
     for member in ["HttpStatus", "Code", "Message", "RequestId"] {
         assert!(refusal.get(member).is_some(), "{member}");
     }
+}
+
+/// Damage that a read met shows in the status until the daemon is started again.
+#[test]
+fn damage_shows_in_the_health() {
+    let mut mount = Mount::new();
+    mount.secret("prod/s", "value");
+    mount.stop();
+    let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
+                  db.execute('UPDATE value SET sealed = zeroblob(length(sealed))'); db.commit()";
+    run(std::process::Command::new("python3").args(["-c", script]).arg(mount.store().join("store.db")));
+    mount.start();
+    let health = |mount: &Mount| -> (String, serde_json::Value) {
+        let status: serde_json::Value = serde_json::from_str(&mount.read(".kmsfs/status")).unwrap();
+        (status["health"].as_str().unwrap().to_owned(), status["damage"].clone())
+    };
+    assert_eq!(health(&mount), ("ok".to_owned(), serde_json::Value::Null));
+    for count in 1..3 {
+        assert_eq!(errno(std::fs::read(mount.path("prod/s/current"))), libc::EBADMSG);
+        let (word, damage) = health(&mount);
+        assert_eq!((word.as_str(), damage["count"].as_u64()), ("damaged", Some(count)));
+        assert!(damage["last_node"].is_u64(), "{damage}");
+    }
+    mount.restart();
+    assert_eq!(health(&mount).0, "ok");
 }

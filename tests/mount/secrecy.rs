@@ -1,6 +1,9 @@
 //! What is on the disk tells a thief nothing.
 
-use crate::harness::{Mount, run};
+use serde_json::json;
+
+use crate::api::refused;
+use crate::harness::{Mount, errno, run};
 
 /// Words that stand for each kind of thing that must not be read off the disk.
 const WORDS: [&str; 8] = [
@@ -66,4 +69,24 @@ fn the_log_holds_no_value() {
     let log = mount.log();
     assert!(log.contains("no tag"), "{log}");
     assert!(!log.contains(VALUE), "{log}");
+}
+
+#[test]
+fn damage_is_said_and_never_read() {
+    let mut mount = Mount::new();
+    mount.secret("prod/s", "value");
+    mount.secret("prod/whole", "other");
+    mount.stop();
+    let script = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n\
+        node, = db.execute('SELECT min(node) FROM value').fetchone()\n\
+        sealed, = db.execute('SELECT sealed FROM value WHERE node = ?', (node,)).fetchone()\n\
+        db.execute('UPDATE value SET sealed = ? WHERE node = ?', (sealed[:-1] + bytes([sealed[-1] ^ 1]), node))\n\
+        db.commit()";
+    run(std::process::Command::new("python3").args(["-c", script]).arg(mount.store().join("store.db")));
+    mount.start();
+    assert_eq!(errno(std::fs::read(mount.path("prod/s/current"))), libc::EBADMSG);
+    assert_eq!(mount.last_code(), "InternalFailure");
+    assert_eq!(refused(&mount, json!({ "Action": "GetSecretValue", "SecretName": "s" })), "InternalFailure");
+    assert_eq!(mount.status()["health"], "damaged");
+    assert_eq!(mount.read("prod/whole/current"), "other", "nobody else's");
 }

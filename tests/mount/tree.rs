@@ -12,7 +12,7 @@ fn secret() -> Mount {
 fn everything_can_be_found_by_ls() {
     let mount = secret();
     assert_eq!(mount.names(""), [".kmsfs", "prod"]);
-    assert_eq!(mount.names(".kmsfs"), ["last-error", "status"]);
+    assert_eq!(mount.names(".kmsfs"), ["api", "backup", "events", "last-error", "metrics", "status"]);
     assert_eq!(mount.names("prod"), [".deleted", ".instance", ".keys", "db"]);
     assert_eq!(mount.names("prod/.instance"), ["info", "recovery-window"]);
     assert_eq!(mount.names("prod/.keys/default"), ["info", "policy", "state"]);

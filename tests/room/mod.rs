@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// The program under test.
 pub const KMSFS: &str = env!("CARGO_BIN_EXE_kmsfs");
@@ -17,12 +17,31 @@ pub struct Room {
     dir: tempfile::TempDir,
 }
 
+/// A command that runs.
+pub struct Started(Child);
+
+impl Started {
+    /// Waits for its end.
+    pub fn end(self) -> Said {
+        Said::of(self.0.wait_with_output().unwrap())
+    }
+}
+
 /// How a command ended and what it said.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
     pub out: String,
     pub err: String,
+}
+
+/// The arguments in `args`; a mount keeps its audit in the room.
+fn words(args: &str) -> Vec<&str> {
+    let mut words: Vec<&str> = args.split_whitespace().collect();
+    if words.first() == Some(&"mount") && !words.contains(&"--audit") {
+        words.splice(1..1, ["--audit", "audit"]);
+    }
+    words
 }
 
 impl Room {
@@ -47,14 +66,21 @@ impl Room {
 
     /// `kmsfs ARGS`, in this directory.
     pub fn kmsfs(&self, args: &str) -> Said {
-        said(self.command(KMSFS).args(args.split_whitespace()))
+        said(self.command(KMSFS).args(words(args)))
+    }
+
+    /// `kmsfs ARGS`, in this directory and on its way.
+    pub fn start(&self, args: &str) -> Started {
+        let mut command = self.command(KMSFS);
+        command.args(words(args)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Started(command.spawn().unwrap())
     }
 
     /// As [`Room::kmsfs`], with `input` on stdin.
     pub fn kmsfs_fed(&self, args: &str, input: &str) -> Said {
         fs::write(self.at(".input"), input).unwrap();
         let file = fs::File::open(self.at(".input")).unwrap();
-        said(self.command(KMSFS).args(args.split_whitespace()).stdin(file))
+        said(self.command(KMSFS).args(words(args)).stdin(file))
     }
 
     /// Runs `prepare` in a mount namespace of its own, then `script` there, as `user`; `kmsfs` is the program.
@@ -103,6 +129,11 @@ impl Drop for Room {
 }
 
 impl Said {
+    fn of(Output { status, stdout, stderr }: Output) -> Self {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: status.code().unwrap_or(-1), out: text(&stdout), err: text(&stderr) }
+    }
+
     /// That it ended with `code`.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
@@ -134,7 +165,5 @@ pub fn copy_dir(from: &Path, to: &Path) {
 }
 
 fn said(command: &mut Command) -> Said {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: status.code().unwrap_or(-1), out: text(&stdout), err: text(&stderr) }
+    Said::of(command.output().unwrap())
 }

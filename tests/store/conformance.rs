@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kmsfs::id::NodeId;
 use kmsfs::store::{
-    CommitError, Expect, Index, MemoryStore, Op, Reservation, Revision, SqliteStore, Status, Store, Table,
+    CommitError, Committed, Expect, Index, MemoryStore, Op, Reservation, Revision, SqliteStore, Status, Store, Table,
 };
 
 use super::rows::{contents, delete, noise, op_id, place, put, put_value, put_wrap, row, sealed};
@@ -29,7 +29,7 @@ fn on_every_engine(test: impl Fn(&dyn Store)) {
 }
 
 fn commit(store: &dyn Store, n: u64, ops: &[Op]) -> Result<Revision, CommitError> {
-    store.commit(ops, op_id(n), None)
+    store.commit(ops, op_id(n), None).map(|committed| committed.revision)
 }
 
 /// A store's answer, in a form that can be compared.
@@ -320,12 +320,14 @@ fn a_commit_that_comes_again_happens_once() {
         let ops = [put(70, place(64, 1), "a", Expect::Absent), put_value(row(70, 1), "v")];
         let first = commit(store, 1, &ops).unwrap();
         commit(store, 2, &[delete(70, Expect::Any)]).unwrap();
-        assert_eq!(commit(store, 1, &ops).unwrap(), first, "the same answer");
+        let again = store.commit(&ops, op_id(1), None).unwrap();
+        assert_eq!(again, Committed { revision: first, again: true }, "the same answer");
+        assert!(!store.commit(&[], op_id(3), None).unwrap().again);
         assert_eq!(store.get(NodeId(70)).unwrap(), None, "and no effect");
         let (Status { max_ops, .. }, other) = (store.status(), Op::DeleteWrap { id: row(1, 1) });
         let too_many = vec![other; max_ops + 1];
         assert_eq!(outcome(commit(store, 1, &too_many)), Ok(first.0), "whatever it brings");
-        assert_eq!(store.list(NodeId(64), NodeId(0), 1).unwrap().revision, Revision(2));
+        assert_eq!(store.list(NodeId(64), NodeId(0), 1).unwrap().revision, Revision(3));
     });
 }
 

@@ -116,6 +116,31 @@ fn the_file_carries_our_marks() {
     assert_eq!(bytes[18..20], [2, 2], "write-ahead log");
 }
 
+/// A newer program that died before its log was moved into the database: the file alone still has the old format.
+#[test]
+fn a_newer_format_that_stands_in_the_log_is_named_too() {
+    let (made, copied) = (scratch(), scratch());
+    filled(made.path());
+    let newer = rusqlite::Connection::open(made.path().join(DATABASE)).unwrap();
+    newer.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7").unwrap();
+    for name in [DATABASE, "store.db-wal"] {
+        fs::copy(made.path().join(name), copied.path().join(name)).unwrap();
+    }
+    drop(newer);
+    let without_lock = || {
+        let mut found = files(copied.path());
+        found.remove("store.lock");
+        found
+    };
+    let before = without_lock();
+    assert_eq!(before[DATABASE][USER_VERSION_AT..][..4], [0; 4], "the file has the old format");
+    for _ in 0..2 {
+        let opened = SqliteStore::open(copied.path());
+        assert!(matches!(opened.err(), Some(OpenError::Newer { found: 7, known: 0 })));
+        assert!(without_lock() == before, "a file was made, changed or removed");
+    }
+}
+
 #[test]
 fn a_newer_format_is_named_and_nothing_is_written() {
     let scratch = scratch();

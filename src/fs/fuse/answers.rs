@@ -1,4 +1,4 @@
-//! Who answers a request: the thread that serves it, or the line; and what goes with an answer.
+//! Who answers a request: the thread that serves it, one that may wait for the disk, or the line; and what goes with an answer.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,24 +8,37 @@ use std::time::{Duration, Instant};
 
 use fuser::{Errno, FileHandle, INodeNo, Notifier, ReplyEmpty, Request};
 
-use super::convert::{handle, inode_number, reply_empty};
+use super::callers::LettingGo;
+use super::callers::{Callers, Wait};
+use super::closing::{Closing, let_go};
+use super::convert::{inode_number, reply_empty};
+use super::following::Following;
+use super::lookout::Lookout;
+use super::lost::Outcome;
 use crate::fs::Fault;
+use crate::fs::follow::Followed;
 use crate::fs::inode::Ino;
-use crate::fs::line::{Door, Line};
-use crate::fs::ops::{Close, Tree, Who};
+use crate::fs::line::Line;
+use crate::fs::ops::{Follow, Tree, Who};
+use crate::fs::pool::Pool;
 use crate::fs::refusals::Gesture;
 use crate::id::OpId;
+use crate::vault::{CLOSE, from_memory};
 
+/// The verb of requests to the api.
+pub const API: &str = "api";
 /// The bit that marks a request sent again.
 const RESENT: u64 = 1 << 63;
-/// Looks at a child that has the file and sleeps, before it counts as one that goes on with it: a second. One on its way to
-/// another program runs.
-const CLOSE_TRIES: u32 = 500;
-/// How long after a try the next one comes.
-const CLOSE_RETRY: Duration = Duration::from_millis(2);
-/// The longest that a close waits for children that run: no fork takes so long to become another program, however busy the
-/// machine is.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a write of the audit may take, of which nobody expects that it takes any time.
+const HANG: Duration = Duration::from_secs(1);
+
+/// What came of a look that memory has no answer for, or none that needs no record.
+struct Looked {
+    who: Who,
+    gesture: Gesture,
+    fault: Fault,
+}
 
 /// A mount's requests, and what answers them.
 pub struct Adaptor {
@@ -34,34 +47,108 @@ pub struct Adaptor {
     pub connection: [u8; 8],
     pub notifier: Arc<OnceLock<Notifier>>,
     pub line: Line,
+    /// Where that is read which is not in memory.
+    pub pool: Pool,
+    /// Where requests to the api are answered that take long: they wait for each other, and nobody else for them.
+    pub asks: Pool,
+    /// Callers who are not answered at once.
+    pub callers: Callers,
+    /// Where it is looked up who can still write to a file.
+    pub lookout: Lookout,
     pub forgets: Arc<Line>,
+    /// Reads that wait for something to happen.
+    pub following: Following,
 }
 
 impl Adaptor {
-    fn who(&self, request: &Request) -> Who {
+    fn who(&self, request: &Request, gesture: &'static str) -> Who {
         let mut op = [0; 16];
         op[..8].copy_from_slice(&self.connection);
         op[8..].copy_from_slice(&(request.unique().0 & !RESENT).to_le_bytes());
-        Who { uid: request.uid(), gid: request.gid(), tid: request.pid(), op: OpId(op) }
+        Who { uid: request.uid(), gid: request.gid(), tid: request.pid(), op: OpId(op), gesture }
     }
 
-    /// Answers a request that only looks.
-    pub fn look<T>(
+    /// Answers a request that only looks: at once where memory has the answer, else in a thread that may wait for the disk. So are
+    /// refusals answered, of which there is a record before.
+    pub fn look<T: Outcome>(
         &self,
         request: &Request,
         verb: &'static str,
         on: INodeNo,
-        ask: impl FnOnce(&Tree, Who) -> Result<T, Fault>,
-    ) -> Result<T, Errno> {
-        let who = self.who(request);
-        ask(&self.tree, who).map_err(|fault| {
-            self.tree.refuse(who, Gesture { verb, on: Ino::parse(on.0), writes: false }, &fault);
-            Errno::from_i32(fault.errno())
-        })
+        ask: impl Fn(&Tree, Who) -> Result<T, Fault> + Send + 'static,
+        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        let reply = counted(self.tree.clone(), verb, Instant::now(), reply);
+        let (who, gesture) = (self.who(request, verb), Gesture { verb, on: Ino::parse(on.0), writes: false });
+        match from_memory(|| ask(&self.tree, who)) {
+            Err(fault) if fault.would_wait() || gesture.is_told(&fault) => {
+                let wait = self.callers.add(who.tid, reply);
+                self.look_up(Looked { who, gesture, fault }, ask, wait);
+            }
+            outcome => reply(outcome.map_err(|fault| {
+                self.tree.refuse(who, gesture, &fault);
+                Errno::from_i32(fault.errno())
+            })),
+        }
     }
 
-    /// Hands a request that changes something to the line, which answers it.
-    pub fn change<T>(
+    /// The same, of a request that is told to the audit if it is granted: that is a write(2), which should take no time, and may hang.
+    pub fn look_told<T: Outcome>(
+        &self,
+        request: &Request,
+        verb: &'static str,
+        on: INodeNo,
+        ask: impl Fn(&Tree, Who) -> Result<T, Fault> + Send + 'static,
+        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        let reply = counted(self.tree.clone(), verb, Instant::now(), reply);
+        let (who, gesture) = (self.who(request, verb), Gesture { verb, on: Ino::parse(on.0), writes: false });
+        let wait = self.callers.add_within(who.tid, HANG, reply);
+        let outcome = match from_memory(|| ask(&self.tree, who)) {
+            Err(fault) if fault.would_wait() || gesture.is_told(&fault) => {
+                wait.may_take_long();
+                return self.look_up(Looked { who, gesture, fault }, ask, wait);
+            }
+            outcome => outcome.map_err(|fault| {
+                self.tree.refuse(who, gesture, &fault);
+                Errno::from_i32(fault.errno())
+            }),
+        };
+        if let Some(Ok(lost)) = wait.answer(outcome) {
+            lost.forsake(&self.tree, who);
+        }
+    }
+
+    /// Answers a request in a thread that may wait.
+    fn look_up<T: Outcome>(
+        &self,
+        looked: Looked,
+        ask: impl Fn(&Tree, Who) -> Result<T, Fault> + Send + 'static,
+        wait: Wait<T>,
+    ) {
+        let (tree, Looked { who, gesture, fault }) = (self.tree.clone(), looked);
+        if fault.would_wait() {
+            tree.meter().count_disk();
+        }
+        let pool = if gesture.verb == API { &self.asks } else { &self.pool };
+        pool.put(move || {
+            if wait.is_over() {
+                return;
+            }
+            let outcome = if fault.would_wait() { ask(&tree, who) } else { Err(fault) };
+            let outcome = outcome.map_err(|fault| {
+                tree.tell_of_refusal(who, gesture, &fault);
+                tree.refuse(who, gesture, &fault);
+                Errno::from_i32(fault.errno())
+            });
+            if let Some(Ok(lost)) = wait.answer(outcome) {
+                lost.forsake(&tree, who);
+            }
+        });
+    }
+
+    /// Hands a request that changes something to the line, which answers it. One whose caller was let go before is not done.
+    pub fn change<T: Outcome>(
         &self,
         request: &Request,
         verb: &'static str,
@@ -69,28 +156,73 @@ impl Adaptor {
         act: impl FnOnce(&Tree, Who) -> Result<T, Fault> + Send + 'static,
         reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
+        self.change_or(request, verb, on, act, LettingGo::default(), |_| (), reply);
+    }
+
+    /// The same, of a caller that is let go as `let_go` says; does `instead` in the place of what is not done.
+    #[allow(clippy::too_many_arguments, reason = "a request, what to do of it in each case, and where the answer goes")]
+    pub fn change_or<T: Outcome>(
+        &self,
+        request: &Request,
+        verb: &'static str,
+        on: INodeNo,
+        act: impl FnOnce(&Tree, Who) -> Result<T, Fault> + Send + 'static,
+        let_go: LettingGo,
+        instead: impl FnOnce(&Tree) + Send + 'static,
+        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
         let (answer, tree) = (self.answer(request, verb, on), self.tree.clone());
+        let reply = counted(self.tree.clone(), verb, Instant::now(), reply);
+        let wait = self.callers.add_with(answer.who.tid, reply, let_go);
         self.line.put(move || {
+            if wait.is_over() {
+                return instead(&tree);
+            }
             let outcome = act(&tree, answer.who);
-            answer.give(outcome, reply);
+            answer.give(outcome, wait);
         });
     }
 
     /// Hands a close to the line, which answers it once its outcome is known.
     pub fn close(&self, request: &Request, on: INodeNo, file: FileHandle, reply: ReplyEmpty) {
-        // Without a door the line has ended, and the reply answers with an error as it is dropped.
-        if let Some(door) = self.line.door() {
-            let answer = self.answer(request, "close", on);
-            let closing =
-                Closing { answer, file, reply, tries_left: CLOSE_TRIES, until: Instant::now() + CLOSE_MAX, door };
-            self.line.put(move || closing.attempt());
+        // Without its door the line has ended, and the reply answers with an error as it is dropped.
+        if let Some(line) = self.line.door() {
+            let answer = self.answer(request, CLOSE, on);
+            let let_go = let_go(self.tree.clone(), line.clone(), answer.who, file);
+            let reply = counted(self.tree.clone(), "close", Instant::now(), |outcome| reply_empty(reply, outcome));
+            let wait = self.callers.add_with(answer.who.tid, reply, let_go);
+            let closing = Closing::new(answer, file, wait, line, self.lookout.clone());
+            self.line.put(move || closing.begin());
+        }
+    }
+
+    /// Answers a read of events: at once where there are some, else when something happens or its time is up.
+    pub fn follow(
+        &self,
+        request: &Request,
+        on: INodeNo,
+        read: Result<Follow, Fault>,
+        reply: impl FnOnce(Result<Vec<u8>, Errno>) + Send + 'static,
+    ) {
+        let verb = "read of events";
+        let who = self.who(request, verb);
+        let reply = counted(self.tree.clone(), verb, Instant::now(), reply);
+        match read.and_then(|read| Ok((read, self.tree.follow(read)?))) {
+            Ok((_, Followed::Bytes(bytes))) => reply(Ok(bytes)),
+            Ok((read, Followed::Nothing { until })) => {
+                self.following.put(read, until, self.callers.add(who.tid, reply));
+            }
+            Err(fault) => {
+                self.tree.refuse(who, Gesture { verb, on: Ino::parse(on.0), writes: false }, &fault);
+                reply(Err(Errno::from_i32(fault.errno())));
+            }
         }
     }
 
     fn answer(&self, request: &Request, verb: &'static str, on: INodeNo) -> Answer {
         Answer {
             tree: self.tree.clone(),
-            who: self.who(request),
+            who: self.who(request, verb),
             gesture: Gesture { verb, on: Ino::parse(on.0), writes: true },
             notifier: self.notifier.clone(),
             forgets: self.forgets.clone(),
@@ -98,19 +230,37 @@ impl Adaptor {
     }
 }
 
-/// What belongs to an answer given by the line: the refusal is noted, and the kernel is told what it has to forget.
-struct Answer {
+/// `reply`, counted as the answer to a request of `verb` that came at `came`.
+fn counted<T>(
     tree: Arc<Tree>,
-    who: Who,
+    verb: &'static str,
+    came: Instant,
+    reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+) -> impl FnOnce(Result<T, Errno>) + Send + 'static {
+    move |outcome| {
+        tree.meter().count(verb, errno_of(&outcome), came.elapsed());
+        reply(outcome);
+    }
+}
+
+fn errno_of<T>(outcome: &Result<T, Errno>) -> i32 {
+    outcome.as_ref().err().map_or(0, |errno| errno.code())
+}
+
+/// What belongs to an answer given by the line: the refusal is noted, and the kernel is told what it has to forget.
+pub struct Answer {
+    pub tree: Arc<Tree>,
+    pub who: Who,
     gesture: Gesture,
     notifier: Arc<OnceLock<Notifier>>,
     forgets: Arc<Line>,
 }
 
 impl Answer {
-    fn give<T>(self, outcome: Result<T, Fault>, reply: impl FnOnce(Result<T, Errno>)) {
+    pub fn give<T: Outcome>(self, outcome: Result<T, Fault>, wait: Wait<T>) {
         let Self { tree, who, gesture, notifier, forgets } = self;
         let outcome = outcome.map_err(|fault| {
+            tree.tell_of_refusal(who, gesture, &fault);
             tree.refuse(who, gesture, &fault);
             Errno::from_i32(fault.errno())
         });
@@ -118,37 +268,14 @@ impl Answer {
         for ino in stale.attrs {
             tell(&notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
         }
-        reply(outcome);
+        if let Some(Ok(lost)) = wait.answer(outcome) {
+            lost.forsake(&tree, who);
+        }
         for (parent, name) in stale.names {
             let notifier = notifier.clone();
             forgets.put(move || {
                 tell(&notifier, |notifier| notifier.inval_entry(inode_number(parent), OsStr::from_bytes(&name)))
             });
-        }
-    }
-}
-
-/// A close that may have to be asked for several times before it is answered.
-struct Closing {
-    answer: Answer,
-    file: FileHandle,
-    reply: ReplyEmpty,
-    tries_left: u32,
-    until: Instant,
-    door: Door,
-}
-
-impl Closing {
-    fn attempt(mut self) {
-        let patient = self.tries_left > 0 && Instant::now() < self.until;
-        let outcome = handle(self.file).and_then(|file| self.answer.tree.flush(self.answer.who, file, patient));
-        match outcome {
-            Ok(Close::Waits { for_running }) => {
-                self.tries_left -= u32::from(!for_running);
-                self.door.clone().put_after(CLOSE_RETRY, move || self.attempt());
-            }
-            Ok(Close::Answered) => self.answer.give(Ok(()), |outcome| reply_empty(self.reply, outcome)),
-            Err(fault) => self.answer.give(Err(fault), |outcome| reply_empty(self.reply, outcome)),
         }
     }
 }

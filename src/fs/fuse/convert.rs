@@ -1,8 +1,10 @@
 //! From the kernel's numbers to types, and from answers to replies.
 
+use std::time::Duration;
+
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyXattr,
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyXattr,
 };
 
 use crate::fs::Fault;
@@ -14,6 +16,8 @@ use crate::fs::tree::Shape;
 pub const GENERATION: Generation = Generation(0);
 /// Bytes of the blocks that stat(2) counts.
 const STAT_BLOCK: u64 = 512;
+/// Bytes that stat(2) recommends to read at a time: a page, as other file systems do.
+const IO_BYTES: u32 = 4096;
 
 pub fn inode_number(ino: Ino) -> INodeNo {
     INodeNo(ino.number())
@@ -36,13 +40,12 @@ pub fn file_type(shape: Shape) -> FileType {
 }
 
 pub fn file_attr(attr: &Attr) -> FileAttr {
-    let modified = attr.modified.to_system();
     FileAttr {
         ino: inode_number(attr.ino),
         size: attr.size,
         blocks: attr.size.div_ceil(STAT_BLOCK),
-        atime: modified,
-        mtime: modified,
+        atime: attr.accessed.to_system(),
+        mtime: attr.modified.to_system(),
         ctime: attr.changed.to_system(),
         crtime: attr.created.to_system(),
         kind: file_type(attr.shape),
@@ -51,7 +54,7 @@ pub fn file_attr(attr: &Attr) -> FileAttr {
         uid: attr.uid,
         gid: attr.gid,
         rdev: 0,
-        blksize: 4096,
+        blksize: IO_BYTES,
         flags: 0,
     }
 }
@@ -61,6 +64,13 @@ pub fn reply_entry(reply: ReplyEntry, outcome: Result<Entry, Errno>) {
         Ok(entry) => {
             reply.entry_with_ttls(&entry.attr_ttl, &entry.entry_ttl, &file_attr(&entry.attr), GENERATION);
         }
+        Err(errno) => reply.error(errno),
+    }
+}
+
+pub fn reply_attr(reply: ReplyAttr, outcome: Result<(Attr, Duration), Errno>) {
+    match outcome {
+        Ok((attr, ttl)) => reply.attr(&ttl, &file_attr(&attr)),
         Err(errno) => reply.error(errno),
     }
 }

@@ -1,14 +1,22 @@
 //! The adaptor to the kernel, and the only folder that names fuser. It turns numbers into types, asks the tree, and turns the
-//! answer into a reply; it decides nothing. `session` mounts and serves, `answers` says which thread answers what,
-//! `requests` has a function for each request, `convert` the shapes.
+//! answer into a reply; it decides nothing. `session` mounts and serves, `answers` says which thread answers what, `callers` lets
+//! those go that a signal came for, `lost` says what they leave behind, `closing` what becomes of a close(2), `lookout` where it is
+//! looked for writers, `following` where reads wait for events, `requests` has a function for each request, `listing` and `convert` the shapes.
 //!
-//! What only looks is answered by the thread that serves the request. What changes something goes to the line, whose one
-//! thread answers it. Invariant: no serving thread waits for a disk, for another request, or for a lock that is held over
-//! either; and no request is ever answered ENOSYS, after which the kernel would stop asking, unless that is what is wanted.
+//! What only looks is answered by the thread that serves the request, from memory; where memory has no answer, by a thread that may
+//! wait for the disk. What changes something goes to the line, whose one thread answers it. Invariant: no serving thread waits for
+//! a disk, for another request, or for a lock that is held over either; whoever waits for an answer is let go when a signal comes;
+//! and no request is ever answered ENOSYS, after which the kernel would stop asking, unless that is what is wanted.
 
 mod answers;
+mod callers;
+mod closing;
 mod convert;
+mod following;
+mod listing;
+mod lookout;
+mod lost;
 mod requests;
 mod session;
 
-pub use session::{Mount, Session, attach};
+pub use session::{Connection, Session, adopt};

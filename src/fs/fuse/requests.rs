@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -13,14 +14,17 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-use super::answers::Adaptor;
+use super::answers::{API, Adaptor};
+use super::callers::LettingGo;
 use super::convert::{
-    GENERATION, file_attr, file_type, handle, ino, inode_number, reply_empty, reply_entry, reply_open, reply_xattr,
+    GENERATION, file_attr, handle, ino, reply_attr, reply_empty, reply_entry, reply_open, reply_xattr,
 };
+use super::listing::{list, reply_entries, reply_names};
+use super::lost::Taken;
 use crate::fs::Fault;
-use crate::fs::inode::Handle;
-use crate::fs::ops::{At, AttrChange, How, Tree, Who};
-use crate::fs::tree::shape;
+use crate::fs::inode::{Handle, Kind};
+use crate::fs::ops::{At, AttrChange, Follow, How, Reading, Tree, Who};
+use crate::fs::process::Process;
 use crate::secret::Refusal;
 use crate::value::Value;
 
@@ -31,10 +35,18 @@ const WRITE_MAX: u32 = 64 * 1024;
 const BACKGROUND_MAX: u16 = 256;
 /// Longest name in bytes.
 const NAME_MAX: u32 = 255;
+/// All that chmod(2) can ask for, of a mode that also says the file's type.
+const MODE_BITS: u32 = 0o7777;
+/// What mkdir(2) takes of its mode.
+const MKDIR_BITS: u32 = 0o777;
 
-/// Pipes, devices and second names are nothing that a secret has.
-fn no_entry(name: &OsStr) -> Fault {
-    Refusal::NotAnEntry(name.to_string_lossy().into_owned()).into()
+impl Adaptor {
+    /// Pipes, devices and second names are nothing that a secret has.
+    fn refuse_entry(&self, request: &Request, verb: &'static str, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.to_string_lossy().into_owned();
+        let ask = move |_: &Tree, _: Who| Err(Refusal::NotAnEntry(name.clone()).into());
+        self.look(request, verb, parent, ask, |outcome| reply_entry(reply, outcome));
+    }
 }
 
 impl fuser::Filesystem for Adaptor {
@@ -44,7 +56,13 @@ impl fuser::Filesystem for Adaptor {
             io::Error::new(io::ErrorKind::Unsupported, "the kernel's FUSE has no atomic O_TRUNC (Linux 2.6.24 has)")
         })?;
         for wanted in
-            [InitFlags::FUSE_DO_READDIRPLUS, InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_NO_EXPORT_SUPPORT]
+            // HAS_RESEND: what a worker that died had taken comes to the next one.
+            [
+                InitFlags::FUSE_DO_READDIRPLUS,
+                InitFlags::FUSE_PARALLEL_DIROPS,
+                InitFlags::FUSE_NO_EXPORT_SUPPORT,
+                InitFlags::FUSE_HAS_RESEND,
+            ]
         {
             if config.add_capabilities(wanted).is_err() {
                 log::info!("this kernel's FUSE does not offer {wanted:?}");
@@ -59,19 +77,17 @@ impl fuser::Filesystem for Adaptor {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let outcome = self.look(request, "lookup", parent, |tree, who| tree.lookup(who, ino(parent)?, name.as_bytes()));
-        reply_entry(reply, outcome);
+        let name = name.as_bytes().to_vec();
+        let ask = move |tree: &Tree, who: Who| tree.lookup(who, ino(parent)?, &name);
+        self.look(request, "lookup", parent, ask, |outcome| reply_entry(reply, outcome));
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        let outcome = self.look(request, "stat", number, |tree, who| {
+        let ask = move |tree: &Tree, who: Who| {
             let ino = ino(number)?;
             Ok((tree.attr(who, ino)?, tree.attr_ttl(ino)))
-        });
-        match outcome {
-            Ok((attr, ttl)) => reply.attr(&ttl, &file_attr(&attr)),
-            Err(errno) => reply.error(errno),
-        }
+        };
+        self.look(request, "stat", number, ask, |outcome| reply_attr(reply, outcome));
     }
 
     fn setattr(
@@ -92,32 +108,30 @@ impl fuser::Filesystem for Adaptor {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mode = mode.map(|mode| (mode & 0o7777) as u16);
+        let mode = mode.map(|mode| (mode & MODE_BITS) as u16);
         let act = move |tree: &Tree, who: Who| {
             let ino = ino(number)?;
             let handle = file.map(handle).transpose()?;
             let attr = tree.set_attr(who, ino, AttrChange { mode, uid, gid, size, handle })?;
             Ok((attr, tree.attr_ttl(ino)))
         };
-        self.change(request, "change of attributes", number, act, move |outcome| match outcome {
-            Ok((attr, ttl)) => reply.attr(&ttl, &file_attr(&attr)),
+        self.change(request, "change of attributes", number, act, |outcome| reply_attr(reply, outcome));
+    }
+
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        let ask = move |tree: &Tree, _| tree.link_target(ino(number)?);
+        self.look(request, "readlink", number, ask, |outcome| match outcome {
+            Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         });
     }
 
-    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        match self.look(request, "readlink", number, |tree, _| tree.link_target(ino(number)?)) {
-            Ok(target) => reply.data(&target),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
     fn mknod(&self, request: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
-        reply_entry(reply, self.look(request, "mknod", parent, |_, _| Err(no_entry(name))));
+        self.refuse_entry(request, "mknod", parent, name, reply);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        let (name, mode) = (name.as_bytes().to_vec(), (mode & !umask & 0o777) as u16);
+        let (name, mode) = (name.as_bytes().to_vec(), (mode & !umask & MKDIR_BITS) as u16);
         let act = move |tree: &Tree, who: Who| tree.make_directory(who, ino(parent)?, &name, mode);
         self.change(request, "mkdir", parent, act, move |outcome| reply_entry(reply, outcome));
     }
@@ -163,15 +177,30 @@ impl fuser::Filesystem for Adaptor {
     }
 
     fn link(&self, request: &Request, _: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        reply_entry(reply, self.look(request, "link", parent, |_, _| Err(no_entry(name))));
+        self.refuse_entry(request, "link", parent, name, reply);
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if ino(number).is_ok_and(|ino| ino.kind == Kind::Api) {
+            let ask = move |tree: &Tree, who: Who| tree.open_talk(who, ino(number)?, flags.0);
+            // A request and its answer have no place in a file.
+            let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_STREAM;
+            return self.look(request, "open", number, ask, move |outcome| {
+                reply_open(reply, outcome.map(|handle| (handle, flags)));
+            });
+        }
         if flags.acc_mode() == OpenAccMode::O_RDONLY {
-            let outcome = self.look(request, "open", number, |tree, who| tree.open_to_read(who, ino(number)?));
+            let ask = move |tree: &Tree, who: Who| tree.open_to_read(who, ino(number)?);
             // What was only read has nothing to say at its close.
             let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
-            return reply_open(reply, outcome.map(|handle| (handle, flags)));
+            let answer = move |outcome: Result<Handle, Errno>| reply_open(reply, outcome.map(|handle| (handle, flags)));
+            // Of a value the audit is told when it is read.
+            return match ino(number) {
+                Ok(ino) if matches!(ino.kind, Kind::Current | Kind::Version) => {
+                    self.look(request, "open", number, ask, answer)
+                }
+                _ => self.look_told(request, "open", number, ask, answer),
+            };
         }
         let how = How::from_flags(flags.0);
         let act = move |tree: &Tree, who: Who| tree.open_to_write(who, ino(number)?, how);
@@ -200,21 +229,43 @@ impl fuser::Filesystem for Adaptor {
         file: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
         let size = size as usize;
-        let ask = move |tree: &Tree, who: Who| tree.read(who, ino(number)?, handle(file)?, owner.is_none());
-        if let Ok(Handle::Draft { .. }) = handle(file) {
-            return self.change(request, "read of a draft", number, ask, move |outcome| match outcome {
-                Ok(reading) => reply.data(reading.slice(offset, size)),
+        if let Ok(handle @ Handle::Events { .. }) = handle(file) {
+            let hurries = flags.0 & libc::O_NONBLOCK != 0;
+            let read = Follow { handle, offset, size, hurries };
+            let read = if owner.is_some() { Ok(read) } else { Err(Fault::PageCache) };
+            return self.follow(request, number, read, |outcome| match outcome {
+                Ok(bytes) => reply.data(&bytes),
                 Err(errno) => reply.error(errno),
             });
         }
-        match self.look(request, "read", number, ask) {
+        if let Ok(copy @ Handle::Snapshot { .. }) = handle(file) {
+            let ask = move |tree: &Tree, _: Who| tree.read_snapshot(copy, offset, size, owner.is_none());
+            return self.look(request, "read", number, ask, |outcome| match outcome {
+                Ok(bytes) => reply.data(&bytes),
+                Err(errno) => reply.error(errno),
+            });
+        }
+        let ask = move |tree: &Tree, who: Who| tree.read(who, ino(number)?, handle(file)?, owner.is_none());
+        let answer = move |outcome: Result<Reading, Errno>| match outcome {
             Ok(reading) => reply.data(reading.slice(offset, size)),
             Err(errno) => reply.error(errno),
+        };
+        match handle(file) {
+            Ok(talk @ Handle::Talk { .. }) if self.tree.changes(talk) => {
+                let act = move |tree: &Tree, who: Who| tree.say(who, talk, size, true);
+                self.change(request, API, number, act, answer);
+            }
+            Ok(talk @ Handle::Talk { .. }) => {
+                let ask = move |tree: &Tree, who: Who| tree.say(who, talk, size, false);
+                self.look_told(request, API, number, ask, answer);
+            }
+            Ok(Handle::Draft { .. }) => self.change(request, "read of a draft", number, ask, answer),
+            _ => self.look_told(request, "read", number, ask, answer),
         }
     }
 
@@ -231,12 +282,35 @@ impl fuser::Filesystem for Adaptor {
         reply: ReplyWrite,
     ) {
         let data = Value::copy_of(data);
+        if let Ok(talk @ Handle::Talk { .. }) = handle(file) {
+            let ask = move |tree: &Tree, who: Who| {
+                tree.hear(who, talk, data.as_bytes())?;
+                Ok(Taken { by: talk, len: u32::try_from(data.len()).unwrap_or(u32::MAX) })
+            };
+            return self.look(request, API, number, ask, |outcome| match outcome {
+                Ok(taken) => reply.written(taken.len),
+                Err(errno) => reply.error(errno),
+            });
+        }
         let act = move |tree: &Tree, who: Who| {
-            tree.write(who, ino(number)?, handle(file)?, offset, data.as_bytes())?;
-            Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
+            let by = handle(file)?;
+            tree.write(who, ino(number)?, by, offset, data.as_bytes())?;
+            Ok(Taken { by, len: u32::try_from(data.len()).unwrap_or(u32::MAX) })
         };
-        self.change(request, "write", number, act, move |outcome| match outcome {
-            Ok(written) => reply.written(written),
+        // Who it was is known only as long as it waits.
+        let writer = Arc::new(OnceLock::new());
+        let (tree, tid, its) = (self.tree.clone(), request.pid(), writer.clone());
+        let before = Box::new(move || {
+            let _ = its.set(Process::of_thread(tid));
+            handle(file).into_iter().for_each(|handle| tree.lets_go(handle));
+        });
+        let instead = move |tree: &Tree| {
+            let writer = writer.get().copied().flatten();
+            handle(file).into_iter().for_each(|handle| tree.forsake_write(handle, writer));
+        };
+        let let_go = LettingGo { before, ..LettingGo::default() };
+        self.change_or(request, "write", number, act, let_go, instead, |outcome| match outcome {
+            Ok(taken) => reply.written(taken.len),
             Err(errno) => reply.error(errno),
         });
     }
@@ -259,11 +333,16 @@ impl fuser::Filesystem for Adaptor {
             tree.release(who, handle(file)?);
             Ok(())
         };
+        let answer = |outcome| reply_empty(reply, outcome);
         match handle(file) {
-            Ok(Handle::Value { .. } | Handle::Text { .. }) => {
-                reply_empty(reply, self.look(request, "release", number, act))
+            Ok(Handle::Value { .. } | Handle::Text { .. } | Handle::Talk { .. } | Handle::Events { .. }) => {
+                self.look(request, "release", number, act, answer)
             }
-            _ => self.change(request, "release", number, act, move |outcome| reply_empty(reply, outcome)),
+            Ok(copy @ Handle::Snapshot { .. }) => {
+                let act = move |tree: &Tree, who: Who| tree.release_snapshot(who, copy);
+                self.look(request, "release", number, act, answer);
+            }
+            _ => self.change(request, "release", number, act, answer),
         }
     }
 
@@ -272,38 +351,14 @@ impl fuser::Filesystem for Adaptor {
         self.change(request, "fsync", number, act, move |outcome| reply_empty(reply, outcome));
     }
 
-    fn readdir(&self, request: &Request, number: INodeNo, _file: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let outcome = self.look(request, "readdir", number, |tree, _| {
-            tree.list(ino(number)?, offset, &mut |next, name, entry| {
-                reply.add(inode_number(entry), next, file_type(shape(entry.kind)), OsStr::from_bytes(name))
-            })
-        });
-        match outcome {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+    fn readdir(&self, request: &Request, number: INodeNo, _file: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let ask = move |tree: &Tree, who: Who| list(tree, who, number, offset, false);
+        self.look(request, "readdir", number, ask, |outcome| reply_names(reply, outcome));
     }
 
-    fn readdirplus(
-        &self,
-        request: &Request,
-        number: INodeNo,
-        _file: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
-        let outcome = self.look(request, "readdir", number, |tree, who| {
-            tree.list(ino(number)?, offset, &mut |next, name, found| {
-                // What went between the listing and the look at it is left out.
-                let Ok(entry) = tree.entry(who, found) else { return false };
-                let ttl = entry.entry_ttl.min(entry.attr_ttl);
-                reply.add(inode_number(found), next, OsStr::from_bytes(name), &ttl, &file_attr(&entry.attr), GENERATION)
-            })
-        });
-        match outcome {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+    fn readdirplus(&self, request: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        let ask = move |tree: &Tree, who: Who| list(tree, who, number, offset, true);
+        self.look(request, "readdir", number, ask, |outcome| reply_entries(reply, outcome));
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
@@ -318,21 +373,26 @@ impl fuser::Filesystem for Adaptor {
     }
 
     fn setxattr(&self, request: &Request, number: INodeNo, name: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
-        reply_empty(reply, self.look(request, "setxattr", number, |tree, _| tree.set_xattr(name.as_bytes())));
+        let name = name.as_bytes().to_vec();
+        let ask = move |tree: &Tree, _: Who| tree.set_xattr(&name);
+        self.look(request, "setxattr", number, ask, |outcome| reply_empty(reply, outcome));
     }
 
     fn getxattr(&self, request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let outcome = self.look(request, "getxattr", number, |tree, _| tree.xattr(ino(number)?, name.as_bytes()));
-        reply_xattr(reply, size, outcome);
+        let name = name.as_bytes().to_vec();
+        let ask = move |tree: &Tree, _: Who| tree.xattr(ino(number)?, &name);
+        self.look(request, "getxattr", number, ask, move |outcome| reply_xattr(reply, size, outcome));
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let outcome = self.look(request, "listxattr", number, |tree, _| Ok(tree.xattr_names(ino(number)?)));
-        reply_xattr(reply, size, outcome);
+        let ask = move |tree: &Tree, _: Who| Ok(tree.xattr_names(ino(number)?));
+        self.look(request, "listxattr", number, ask, move |outcome| reply_xattr(reply, size, outcome));
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(reply, self.look(request, "removexattr", number, |tree, _| tree.set_xattr(name.as_bytes())));
+        let name = name.as_bytes().to_vec();
+        let ask = move |tree: &Tree, _: Who| tree.set_xattr(&name);
+        self.look(request, "removexattr", number, ask, |outcome| reply_empty(reply, outcome));
     }
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {

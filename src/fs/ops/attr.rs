@@ -15,27 +15,45 @@ use crate::vault::{Access, Loaded};
 /// A file's attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attr {
+    /// What they are of.
     pub ino: Ino,
+    /// Directory, file or link.
     pub shape: Shape,
+    /// Bytes that can be read: exactly the plaintext's, or the text's; of a link its target's. A directory's says nothing.
     pub size: u64,
+    /// mtime: of a version its making, of `current` the moment that ACSCurrent last moved.
     pub modified: Timestamp,
+    /// atime: of `current` the last time that a value of its secret was read, or its making; of all else as mtime.
+    pub accessed: Timestamp,
+    /// ctime: the last change of the record.
     pub changed: Timestamp,
+    /// When it was made. stat(2) does not show it (docs/decisions.md).
     pub created: Timestamp,
+    /// Permission bits, without the type.
     pub mode: u16,
+    /// The owner.
     pub uid: u32,
+    /// The group.
     pub gid: u32,
 }
 
 /// What a name stands for, and how long the kernel may believe it.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
+    /// What is there, also where the name is that of a link.
     pub attr: Attr,
+    /// How long for the name: 0 where it can come to stand for something else, or for nothing, without the kernel's knowing.
     pub entry_ttl: Duration,
+    /// How long for the attributes: 0 where they can change by what is written to another file.
     pub attr_ttl: Duration,
 }
 
 /// The size that directories show.
 const DIRECTORY_SIZE: u64 = 4096;
+/// What an entry that can be written has of its directory's bits: to pass through a directory says nothing of its files.
+const READ_WRITE: u16 = 0o666;
+/// What an entry that nobody writes has of them.
+const READ: u16 = 0o444;
 
 impl Tree {
     /// The attributes of `ino`, as `who` has it open.
@@ -71,7 +89,11 @@ impl Tree {
             | Kind::Trash
             | Kind::Control
             | Kind::Status
-            | Kind::LastError => LONG,
+            | Kind::LastError
+            | Kind::Api
+            | Kind::Events
+            | Kind::Metrics
+            | Kind::Backup => LONG,
             _ => Duration::ZERO,
         };
         Ok(Entry { attr, entry_ttl, attr_ttl: self.attr_ttl(ino) })
@@ -82,22 +104,32 @@ impl Tree {
         let secret = record(&placed.secret)?;
         let seen = if secret.is_live() { secret.stages.current() } else { None };
         let held = self.opens.held_by(ino, who.tid, seen);
+        // Whoever never read it has not read it since it was made.
+        let accessed = self.vault.last_read(&placed.secret).map_or(secret.created, |read| read.at);
         if let Some(Held::Version(no)) = held
             // A handle whose close has come meanwhile keeps nothing any more.
             && let Some(version) = self.vault.version(&placed.secret, no)
         {
             let modified = if secret.stages.current() == Some(no) { secret.rotated } else { version.created };
             let size = u64::from(version.len);
-            return Ok(Attr { size, modified, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? });
+            return Ok(Attr {
+                size,
+                modified,
+                accessed,
+                ..self.file_attr(ino, &placed.access, secret.created, secret.updated)?
+            });
         }
         let (size, modified) = match held {
             Some(Held::Draft(draft)) => (draft.shown(), secret.rotated),
-            Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None => match secret.current() {
+            Some(
+                Held::Version(_) | Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_),
+            )
+            | None => match secret.current() {
                 Some(version) if secret.deletion.is_none() => (u64::from(version.len), secret.rotated),
                 Some(_) | None => return Err(Fault::NoEntry),
             },
         };
-        Ok(Attr { size, modified, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? })
+        Ok(Attr { size, modified, accessed, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? })
     }
 
     fn version_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
@@ -110,10 +142,23 @@ impl Tree {
             (None, Some(Held::Draft(draft))) => (draft.shown(), secret.updated),
             // A version that is being written by somebody else has a number, and no size yet.
             (None, _) if self.opens.is_drafted(ino) => (0, secret.updated),
-            (None, Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None) => return Err(Fault::NoEntry),
+            (
+                None,
+                Some(
+                    Held::Version(_)
+                    | Held::Text(_)
+                    | Held::Scratch
+                    | Held::Talk(_)
+                    | Held::Events(_)
+                    | Held::Snapshot(_),
+                )
+                | None,
+            ) => {
+                return Err(Fault::NoEntry);
+            }
         };
         let attr = self.file_attr(ino, &placed.access, created, secret.updated.max(created))?;
-        Ok(Attr { size, modified: created, ..attr })
+        Ok(Attr { size, modified: created, accessed: created, ..attr })
     }
 
     fn stage_attr(&self, ino: Ino) -> Result<Attr, Fault> {
@@ -132,13 +177,14 @@ impl Tree {
         let file = scratches.get(ino.ordinal).ok_or(Fault::NoEntry)?;
         let (shape, size, mode) = match &file.content {
             Content::File(value) => (Shape::File, value.len(), file.mode),
-            Content::Link(target) => (Shape::Link, target.len(), 0o777),
+            Content::Link(target) => (Shape::Link, target.len(), tree::LINK_BITS),
         };
         Ok(Attr {
             ino,
             shape,
             size: size as u64,
             modified: file.made,
+            accessed: file.made,
             changed: file.made,
             created: file.made,
             mode,
@@ -157,7 +203,13 @@ impl Tree {
         let size = match self.opens.held_by(ino, who.tid, None) {
             Some(Held::Draft(draft)) => draft.shown(),
             Some(Held::Text(text)) => text.len() as u64,
-            Some(Held::Version(_) | Held::Scratch) | None => self.text(who, ino)?.len() as u64,
+            Some(Held::Events(events)) => events.len(&self.vault, &self.estate),
+            // Who has it not open finds nothing in it.
+            None if ino.kind == Kind::Events => 0,
+            Some(Held::Snapshot(copy)) => copy.len(),
+            // What a copy would have now, nearly: who trusts it (tar, rsync) opens the file, and is told then.
+            None if ino.kind == Kind::Backup => self.vault.store_status().disk_bytes,
+            Some(Held::Version(_) | Held::Scratch | Held::Talk(_)) | None => self.text(who, ino)?.len() as u64,
         };
         Ok(Attr { size, ..attr })
     }
@@ -167,19 +219,38 @@ impl Tree {
         let shape = tree::shape(ino.kind);
         let mode = match bits {
             Bits::Directory => access.dir_mode,
-            Bits::Entry => access.dir_mode & 0o666,
-            Bits::ReadOnly => access.dir_mode & 0o444,
+            Bits::Entry => access.dir_mode & READ_WRITE,
+            Bits::ReadOnly => access.dir_mode & READ,
             Bits::Value => access.value_mode,
             Bits::Fixed(bits) => bits,
         };
         let size = if shape == Shape::Directory { DIRECTORY_SIZE } else { 0 };
-        Ok(Attr { ino, shape, size, modified: changed, changed, created, mode, uid: access.uid, gid: access.gid })
+        let accessed = changed;
+        Ok(Attr {
+            ino,
+            shape,
+            size,
+            modified: changed,
+            accessed,
+            changed,
+            created,
+            mode,
+            uid: access.uid,
+            gid: access.gid,
+        })
     }
 
     /// Who owns what `ino` stands for, when it was made and when it last changed.
     fn times(&self, ino: Ino) -> Result<(Access, Timestamp, Timestamp), Fault> {
         match ino.kind {
-            Kind::Root | Kind::Control | Kind::Status | Kind::LastError => {
+            Kind::Root
+            | Kind::Control
+            | Kind::Status
+            | Kind::LastError
+            | Kind::Api
+            | Kind::Events
+            | Kind::Metrics
+            | Kind::Backup => {
                 let root = self.vault.root()?;
                 Ok((root.access, root.created, root.changed))
             }

@@ -11,9 +11,13 @@ use crate::vault::AccessChange;
 /// without effect.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AttrChange {
+    /// New permission bits, as the caller gave them; those that mean nothing here are not kept.
     pub mode: Option<u16>,
+    /// A new owner.
     pub uid: Option<u32>,
+    /// A new group.
     pub gid: Option<u32>,
+    /// A new length in bytes.
     pub size: Option<u64>,
     /// The open file that it comes through.
     pub handle: Option<Handle>,
@@ -30,6 +34,8 @@ pub struct Space {
 
 /// The bits that chmod(2) can set on a file: nothing here is executed.
 const FILE_BITS: u16 = 0o666;
+/// The bits that chmod(2) can set on a directory: set-id and sticky bits mean nothing here.
+const DIRECTORY_BITS: u16 = 0o777;
 /// The unit that statfs(2) counts in.
 const BLOCK_SIZE: u32 = 4096;
 
@@ -65,7 +71,7 @@ impl Tree {
     fn truncate_by_name(&self, who: Who, ino: Ino, size: u64) -> Result<(), Fault> {
         if ino.kind == Kind::Scratch {
             let size = usize::try_from(size).map_err(|_| Refusal::ScratchLimit)?;
-            return Ok(self.scratches.lock().resize(ino.ordinal, size)?);
+            return Ok(self.change_scratches(Some(who.op)).resize(ino.ordinal, size)?);
         }
         if self.attr(who, ino)?.size == size { Ok(()) } else { Err(Refusal::EmptyValue.into()) }
     }
@@ -73,7 +79,7 @@ impl Tree {
     fn set_access(&self, who: Who, ino: Ino, change: AttrChange) -> Result<(), Fault> {
         let AttrChange { mode, uid, gid, .. } = change;
         match ino.kind {
-            Kind::Scratch => Ok(self.scratches.lock().set_access(ino.ordinal, mode, uid, gid)?),
+            Kind::Scratch => Ok(self.change_scratches(Some(who.op)).set_access(ino.ordinal, mode, uid, gid)?),
             Kind::Root | Kind::Instance | Kind::Directory => {
                 let change = AccessChange { uid, gid, dir_mode: mode, value_mode: None };
                 Ok(self.vault.set_access(who.caller(), ino.node, change)?)
@@ -93,12 +99,12 @@ impl Tree {
             dir_mode: None,
             value_mode: change.mode.filter(|mode| mode & FILE_BITS != shown.value_mode),
         };
+        // Also where nothing is left to be done: the request may come again, and the kernel not have been told.
+        self.stale.lock().attrs.push(Ino::new(directory, Kind::Directory));
         if access.uid.is_none() && access.gid.is_none() && access.value_mode.is_none() {
             return Ok(());
         }
-        self.vault.set_access(who.caller(), directory, access)?;
-        self.stale.lock().attrs.push(Ino::new(directory, Kind::Directory));
-        Ok(())
+        Ok(self.vault.set_access(who.caller(), directory, access)?)
     }
 
     fn directory_of_value(&self, secret: NodeId) -> Result<NodeId, Fault> {
@@ -111,7 +117,8 @@ impl Tree {
     fn keep_access(&self, who: Who, ino: Ino, change: AttrChange) -> Result<(), Fault> {
         let attr = self.attr(who, ino)?;
         let directory = attr.shape == crate::fs::tree::Shape::Directory;
-        let same_mode = |mode: u16| if directory { mode & 0o777 == attr.mode } else { mode & FILE_BITS == attr.mode };
+        let settable = if directory { DIRECTORY_BITS } else { FILE_BITS };
+        let same_mode = |mode: u16| mode & settable == attr.mode;
         let same = change.mode.is_none_or(same_mode)
             && change.uid.is_none_or(|uid| uid == attr.uid)
             && change.gid.is_none_or(|gid| gid == attr.gid);

@@ -14,35 +14,21 @@ impl Tree {
     pub(super) fn store(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
         let adds = matches!(draft.base, Base::Behind(_));
         let room = draft.room.take().map(|held| held.room);
-        match &mut draft.target {
+        match &draft.target {
             Target::Current { secret } => {
-                let secret = *secret;
-                self.store_value(who, secret, None, None, &draft.bytes, adds, room)?;
-                if adds {
-                    // What was appended is in the version now; what comes next goes behind that.
-                    draft.base = Base::Behind(self.current_len(secret)?);
-                    draft.bytes.resize(0);
-                }
-                Ok(())
+                self.store_value(who, *secret, None, None, &draft.bytes, adds, room)?;
             }
             Target::Version { secret, id, no, exists } => {
                 let promised = (!*exists).then_some(*no);
                 self.store_value(who, *secret, Some(id.clone()), promised, &draft.bytes, false, room)?;
-                if !*exists {
-                    self.vault.release_version(*secret, *no);
-                    *exists = true;
-                }
-                Ok(())
             }
             Target::Text => {
+                // The disk has what was held for it, from here on.
+                drop(room);
                 self.store_text(who, draft.ino, draft.bytes.as_bytes(), adds)?;
-                if adds {
-                    draft.base = Base::Behind(self.text(who, draft.ino)?.len());
-                    draft.bytes.resize(0);
-                }
-                Ok(())
             }
         }
+        self.is_stored(draft)
     }
 
     /// Stores `value` as version `id`, or as the next `v<n>`.
@@ -59,7 +45,8 @@ impl Tree {
     ) -> Result<Written, Fault> {
         let trimmed = self.trimmed(value);
         let bytes = trimmed.as_ref().unwrap_or(value);
-        Ok(self.vault.put_value(who.caller(), secret, vault::Draft { id, no, bytes, append: adds, room })?)
+        let draft = vault::Draft { id, no, append: adds, room, ..vault::Draft::of(bytes) };
+        Ok(self.vault.put_value(who.caller(), secret, draft)?)
     }
 
     /// What the mount stores of a value whose newline it takes off; `None` where that is all of it.
@@ -100,7 +87,7 @@ impl Tree {
         let directory = self.vault.directory_of(&*self.loaded(secret)?)?;
         self.vault.purge(who.caller(), secret)?;
         for (kind, name) in [(Kind::Versions, "versions"), (Kind::Stages, "stages")] {
-            self.scratches.lock().remove_in(Ino::new(secret, kind));
+            self.change_scratches(Some(who.op)).remove_in(Ino::new(secret, kind));
             if let Some(directory) = &directory {
                 self.stale.lock().names.push((Ino::new(directory.id(), Kind::Directory), name.into()));
             }
@@ -108,7 +95,7 @@ impl Tree {
         Ok(())
     }
 
-    fn current_len(&self, secret: NodeId) -> Result<usize, Fault> {
+    pub(super) fn current_len(&self, secret: NodeId) -> Result<usize, Fault> {
         Ok(record(&*self.loaded(secret)?)?.current().map_or(0, |version| version.len as usize))
     }
 }

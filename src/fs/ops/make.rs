@@ -14,7 +14,9 @@ const LINK_PREFIX: &[u8] = b"../versions/";
 impl Tree {
     /// Makes an instance, or a directory for a secret.
     pub fn make_directory(&self, who: Who, parent: Ino, name: &[u8], mode: u16) -> Result<Entry, Fault> {
-        self.be_free(parent, name)?;
+        if let Some(made) = self.made_before(who, parent, name)? {
+            return self.entry(who, made);
+        }
         let ino = match parent.kind {
             Kind::Root => {
                 let made = self.vault.make_instance(who.caller(), InstanceName::parse(name)?, mode)?;
@@ -36,14 +38,16 @@ impl Tree {
         if parent.kind != Kind::Stages {
             return Err(Refusal::NotAnEntry(String::from_utf8_lossy(name).into_owned()).into());
         }
-        self.be_free(parent, name)?;
+        if let Some(made) = self.made_before(who, parent, name)? {
+            return self.entry(who, made);
+        }
         let ino = if name.starts_with(b".") {
             self.make_scratch_link(who, parent, name, target)?
         } else {
             let label = StageLabel::parse(name)?;
             let id = self.linked_version(target)?;
             self.be_apart(parent.node, &label)?;
-            match self.vault.move_stage(who.caller(), parent.node, &label, &id) {
+            match self.vault.move_stage(who.caller(), parent.node, &label, &id, None) {
                 Ok(()) => self.resolve(parent, name)?.ok_or(Fault::NoEntry)?,
                 // `ln -sf` comes by way of a label of its own, also where all labels are taken.
                 Err(VaultError::Refused(Refusal::TooManyLabels)) if scratch::is_ln_name(name) => {
@@ -55,9 +59,14 @@ impl Tree {
         self.entry(who, ino)
     }
 
-    /// Refuses a name that stands for something already, be it a file in memory.
-    fn be_free(&self, parent: Ino, name: &[u8]) -> Result<(), Fault> {
-        if self.resolve(parent, name)?.is_some() { Err(Refusal::NameTaken.into()) } else { Ok(()) }
+    /// Refuses a name that stands for something already, be it a file in memory; unless this very request has made it: one
+    /// that comes again is answered as it was the first time.
+    fn made_before(&self, who: Who, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Fault> {
+        match self.resolve(parent, name)? {
+            None => Ok(None),
+            Some(made) if self.has_carried_out(who.op)? => Ok(Some(made)),
+            Some(_) => Err(Refusal::NameTaken.into()),
+        }
     }
 
     /// Refuses a label whose inode number another label of the secret has.
@@ -75,13 +84,14 @@ impl Tree {
     pub(super) fn move_label(&self, who: Who, secret: NodeId, name: &[u8], target: &[u8]) -> Result<(), Fault> {
         let label = StageLabel::parse(name)?;
         self.be_apart(secret, &label)?;
-        Ok(self.vault.move_stage(who.caller(), secret, &label, &self.linked_version(target)?)?)
+        Ok(self.vault.move_stage(who.caller(), secret, &label, &self.linked_version(target)?, None)?)
     }
 
     fn make_scratch_link(&self, who: Who, parent: Ino, name: &[u8], target: &[u8]) -> Result<Ino, Fault> {
         self.linked_version(target)?;
         let content = Content::Link(target.to_vec());
-        let slot = self.scratches.lock().add(parent, name, content, (who.uid, who.gid), self.vault.now())?;
+        let mut scratches = self.change_scratches(Some(who.op));
+        let slot = scratches.add(parent, name, content, who.uid, (who.uid, who.gid), self.vault.now())?;
         Ok(Ino::scratch(slot))
     }
 

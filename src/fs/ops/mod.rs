@@ -1,64 +1,90 @@
 //! The tree's operations, in the tree's words: no kernel structure, no reply, no thread.
 //!
-//! Each takes who asks and what inode, asks the table what that is, and the vault to do it. Reading order: `names`, `attr`,
-//! `text`, `xattr` (what is there), `open`, `write`, `foresee`, `commit` (values and texts), `make`, `remove`, `rename`, `change`. Those that change something are
-//! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read may
-//! come from any.
+//! Each takes who asks and what inode, asks the table what that is, and the vault to do it. Those that change something are
+//! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read, and the last
+//! close of a reader, may come from any.
+//!
+//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `open`, `write`, `foresee`, `close`, `commit` (what is
+//! written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow` (what happens), `inherit` (what an
+//! earlier worker left).
 
 mod attr;
 mod change;
+mod close;
 mod commit;
+mod follow;
 mod foresee;
+mod forsake;
+mod inherit;
 mod make;
+mod metrics;
 mod names;
 mod open;
 mod remove;
 mod rename;
+mod snapshot;
+mod talk;
 mod text;
 mod write;
 mod xattr;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 pub use attr::{Attr, Entry};
 pub use change::AttrChange;
+pub use close::{Close, Waits};
+pub use follow::Follow;
 pub use open::{How, Reading};
 pub use rename::At;
-pub use write::Close;
 
-use super::Options;
+use super::damage::Damage;
 use super::draft::Shares;
 use super::errno::Fault;
 use super::inode::{Ino, Kind};
-use super::opens::Opens;
+use super::meter::Meter;
+use super::opens::{Opener, Opens};
 use super::refusals::{Gesture, Refusals};
-use super::scratch::Scratches;
+use super::scratch::{ChangingScratches, Scratches};
 use super::tree::{self, Row};
+use super::{Life, Options};
+use crate::estate::Estate;
 use crate::id::{NodeId, OpId};
 use crate::secret::Secret;
-use crate::vault::{Caller, Loaded, Placed, Vault, VaultError};
+use crate::vault::{Caller, Loaded, Placed, Target, Vault, VaultError, outcome_of};
 
 /// How long the kernel may keep a name or attributes that only change through the mount itself.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Who {
+    /// The user whose rights it has: the thread's fsuid.
     pub uid: u32,
+    /// The group that what it makes gets; the kernel does not tell the supplementary ones.
     pub gid: u32,
     /// The calling thread; 0 where the kernel does not say.
     pub tid: u32,
     /// The request, as the store remembers it.
     pub op: OpId,
+    /// What was done to ask for it.
+    #[serde(skip)]
+    pub gesture: &'static str,
 }
 
 impl Who {
     /// For a change that is committed under this request's id.
     fn caller(self) -> Caller {
-        Caller { uid: self.uid, gid: self.gid, op: self.op }
+        Caller { uid: self.uid, gid: self.gid, tid: self.tid, op: self.op, gesture: self.gesture }
+    }
+
+    /// As whoever opens a file by this request.
+    fn opener(self) -> Opener {
+        Opener { tid: self.tid, op: self.op }
     }
 }
 
@@ -66,10 +92,20 @@ impl Who {
 pub struct Tree {
     vault: Arc<Vault>,
     options: Options,
+    life: Life,
+    /// What is left to the next worker.
+    estate: Arc<Estate>,
+    /// The process that opens files so that their watchers notice; 0 where there is none.
+    poker: AtomicU32,
     opens: Opens,
     scratches: Mutex<Scratches>,
     shares: Shares,
+    conversations: Shares,
+    followers: Shares,
     refusals: Refusals,
+    damage: Damage,
+    /// What the requests of this process were.
+    meter: Meter,
     /// The `major:minor` of the mount, once there is one.
     device: OnceLock<String>,
     /// What the kernel keeps and no longer holds.
@@ -93,23 +129,74 @@ struct Place {
 }
 
 impl Tree {
+    /// The tree of all that `vault` holds. Nothing is open in it yet.
     pub fn new(vault: Arc<Vault>, options: Options) -> Self {
         Self {
             vault,
             options,
+            life: Life::default(),
+            estate: Arc::default(),
+            poker: AtomicU32::new(0),
             opens: Opens::default(),
             scratches: Mutex::default(),
             shares: Shares::default(),
+            conversations: Shares::default(),
+            followers: Shares::default(),
             refusals: Refusals::default(),
+            damage: Damage::default(),
+            meter: Meter::default(),
             device: OnceLock::new(),
             stale: Mutex::default(),
             started: Instant::now(),
         }
     }
 
-    /// Logs why a request was refused, and keeps it for the caller to read.
+    /// Tells which process is the poker: what that opens for writing, it only touches.
+    pub fn let_poke(&self, pid: u32) {
+        self.poker.store(pid, Ordering::Relaxed);
+    }
+
+    fn is_poker(&self, who: Who) -> bool {
+        // Its first thread opens what is poked, and has the number of the process.
+        who.tid != 0 && who.tid == self.poker.load(Ordering::Relaxed)
+    }
+
+    /// Where requests are counted.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Logs why a request was refused, and keeps it for the caller to read; damage for the status. The audit was told before.
     pub fn refuse(&self, who: Who, gesture: Gesture, fault: &Fault) {
-        self.refusals.note(who, gesture, fault);
+        self.damage.note(fault, gesture.on);
+        self.refusals.note(who, gesture, fault, &self.estate);
+    }
+
+    /// Tells the audit why a request is about to be refused, in a thread that may wait. That a name is not there is no refusal, and
+    /// what is refused stays so where nobody takes the record.
+    pub fn tell_of_refusal(&self, who: Who, gesture: Gesture, fault: &Fault) {
+        // That the audit takes nothing is what it cannot be told.
+        if !gesture.is_told(fault) || matches!(fault, Fault::Vault(VaultError::Audit(_))) {
+            return;
+        }
+        let (target, action, outcome) = (self.target(gesture), gesture.action(), outcome_of(fault.refusal()));
+        let why = fault.to_string();
+        if let Err(error) = self.vault.audit_refusal(who.caller(), action, &target, outcome, fault.code(), &why) {
+            log::error!("there is no record of a refusal: {error}");
+        }
+    }
+
+    /// The names of what a gesture is on, as far as they can be told.
+    fn target(&self, gesture: Gesture) -> Target {
+        let Some(ino) = gesture.on.filter(|ino| ino.kind != Kind::Scratch) else { return Target::default() };
+        // Where the disk does not read, or the node is gone, there is nothing that has a name.
+        let Ok(Some(loaded)) = self.vault.node(ino.node) else { return Target::default() };
+        let mut target = self.vault.target(&loaded);
+        if ino.kind == Kind::Version {
+            let version = self.vault.version(&loaded, ino.version_no());
+            target.version = version.map(|version| version.id.as_str().to_owned());
+        }
+        target
     }
 
     /// Tells the tree on which device it is mounted, by which its files are told from those of other mounts.
@@ -124,7 +211,31 @@ impl Tree {
 
     /// Wipes scratch files whose time has come.
     pub fn sweep(&self) {
-        self.scratches.lock().sweep();
+        drop(self.change_scratches(None));
+    }
+
+    /// The files in memory, to be changed by the request `op`, of which this is the last step.
+    fn change_scratches(&self, op: Option<OpId>) -> ChangingScratches<'_> {
+        // What has outlived its time is none of the request's doing.
+        ChangingScratches::new(self.scratches.lock(), &self.estate, None).sweep();
+        ChangingScratches::new(self.scratches.lock(), &self.estate, op)
+    }
+
+    /// Whether the request `op` was carried out before: it comes again where the worker that did it could not answer it.
+    fn has_carried_out(&self, op: OpId) -> Result<bool, Fault> {
+        Ok(self.estate.has_carried_out(op) || self.vault.has_carried_out(op)?)
+    }
+
+    /// What `name` in `parent` stands for, to be taken away by the request `op`; `None` where that has done so before.
+    fn found(&self, op: OpId, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Fault> {
+        if self.estate.has_carried_out(op) {
+            return Ok(None);
+        }
+        match self.resolve(parent, name)? {
+            Some(ino) => Ok(Some(ino)),
+            None if self.vault.has_carried_out(op)? => Ok(None),
+            None => Err(Fault::NoEntry),
+        }
     }
 
     fn loaded(&self, id: NodeId) -> Result<Arc<Loaded>, Fault> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Entry, Place, Tree, Who, record};
+use crate::api::ANSWER_MAX;
 use crate::fs::draft::{Base, Draft, DraftFile, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
@@ -10,14 +11,17 @@ use crate::fs::opens::Held;
 use crate::fs::scratch::{self, Content};
 use crate::fs::tree;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Component, RESERVED, Refusal, VersionId};
+use crate::secret::{Action, Component, RESERVED, Refusal, VersionId};
 use crate::value::Value;
 
 /// How a file is opened to be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct How {
+    /// It can be read through the same handle: O_RDWR.
     pub reads: bool,
+    /// What is there is given up: O_TRUNC.
     pub truncates: bool,
+    /// Each write goes behind what is there, whatever its offset: O_APPEND.
     pub appends: bool,
     /// It must not exist: O_EXCL.
     pub exclusive: bool,
@@ -39,7 +43,17 @@ impl How {
 pub enum Reading {
     /// Wiped when the read is answered.
     Value(Value),
+    /// As it was when the file was opened.
     Text(Arc<Vec<u8>>),
+    /// The next part of an answer, wherever the file is read.
+    Said {
+        /// The part.
+        part: Value,
+        /// Whose it is,
+        handle: Handle,
+        /// and where it begins.
+        from: usize,
+    },
 }
 
 impl Reading {
@@ -47,6 +61,7 @@ impl Reading {
     pub fn slice(&self, offset: u64, size: usize) -> &[u8] {
         match self {
             Reading::Value(value) => value.slice(offset, size),
+            Reading::Said { part, .. } => part.slice(0, size),
             Reading::Text(text) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
                 &text[from..from.saturating_add(size).min(text.len())]
@@ -58,22 +73,35 @@ impl Reading {
 impl Tree {
     /// Opens `ino` to be read only.
     pub fn open_to_read(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        if let Some((_, handle)) = self.opens.opened_by(who.op) {
+            return Ok(handle);
+        }
         match ino.kind {
             Kind::Current | Kind::Version => self.pin(who, ino),
             Kind::Scratch => self.open_scratch(who, ino),
+            Kind::Api => self.open_talk(who, ino, libc::O_RDONLY),
+            Kind::Events => self.open_events(who, ino),
+            Kind::Backup => self.open_snapshot(who, ino),
             _ => {
-                let text = Arc::new(self.text(who, ino)?);
-                Ok(Handle::Text { serial: self.opens.add(ino, who.tid, Held::Text(text)) })
+                let text = self.text(who, ino)?;
+                self.tell_of_text(who, ino)?;
+                Ok(self.opens.add_text(ino, who.opener(), text))
             }
         }
     }
 
     /// Opens `ino`, which exists, to be written.
     pub fn open_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
+        if self.is_poker(who) {
+            return Ok(Handle::Poke);
+        }
+        if let Some((_, handle)) = self.opens.opened_by(who.op) {
+            return Ok(handle);
+        }
         match ino.kind {
             Kind::Scratch => {
                 if how.truncates {
-                    self.scratches.lock().resize(ino.ordinal, 0)?;
+                    self.change_scratches(Some(who.op)).resize(ino.ordinal, 0)?;
                 }
                 self.open_scratch(who, ino)
             }
@@ -105,7 +133,19 @@ impl Tree {
 
     /// Makes and opens the file `name` in `parent`.
     pub fn create(&self, who: Who, parent: Ino, name: &[u8], how: How) -> Result<(Entry, Handle), Fault> {
-        if self.resolve(parent, name)?.is_some() {
+        if let Some((ino, handle)) = self.opens.opened_by(who.op) {
+            return self.made(who, ino, handle);
+        }
+        if let Some(there) = self.resolve(parent, name)? {
+            if there.kind == Kind::Scratch && self.estate.has_carried_out(who.op) {
+                let handle = self.open_scratch(who, there)?;
+                return self.made(who, there, handle);
+            }
+            if matches!(there.kind, Kind::Current | Kind::Version) && self.vault.has_carried_out(who.op)? {
+                // This very request, sent again, has brought the secret back already.
+                let handle = self.open_to_write(who, there, How { truncates: true, ..how })?;
+                return self.made(who, there, handle);
+            }
             // Somebody was quicker than the caller's kernel knew. It checks no permission bits of what it believes it makes, so
             // what is there is not opened here: ESTALE has it look again, and open what it finds.
             return Err(if how.exclusive { Refusal::NameTaken.into() } else { Fault::Stale });
@@ -123,20 +163,89 @@ impl Tree {
             }
             _ => return Err(Refusal::FixedEntry.into()),
         };
-        Ok((self.entry(who, ino)?, handle))
+        self.made(who, ino, handle)
+    }
+
+    /// The answer to who has made `ino`, and opened it as `handle`.
+    fn made(&self, who: Who, ino: Ino, handle: Handle) -> Result<(Entry, Handle), Fault> {
+        match self.entry(who, ino) {
+            Ok(entry) => Ok((entry, handle)),
+            Err(fault) => {
+                // Nobody was told of the handle, so nobody closes it.
+                self.release(who, handle);
+                if ino.kind == Kind::Scratch {
+                    self.change_scratches(Some(who.op)).remove(ino.ordinal);
+                }
+                Err(fault)
+            }
+        }
     }
 
     /// What `handle` of `ino` reads. `paged` where the kernel reads ahead for its page cache, not for a caller's read(2).
     pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
         match handle {
             Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
-            Handle::Value { no, .. } => Ok(Reading::Value(self.vault.value(&*self.loaded(ino.node)?, no)?)),
+            Handle::Value { serial, no } => self.read_value(who, ino, serial, no),
             Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
                 Some(Held::Text(text)) => Ok(Reading::Text(text)),
-                Some(Held::Version(_) | Held::Draft(_) | Held::Scratch) | None => Err(Fault::BadHandle),
+                // What the former worker read is gone; as it is now it is still an answer.
+                None if self.opens.is_of_former(serial) => Ok(Reading::Text(Arc::new(self.text(who, ino)?))),
+                Some(
+                    Held::Version(_)
+                    | Held::Draft(_)
+                    | Held::Scratch
+                    | Held::Talk(_)
+                    | Held::Events(_)
+                    | Held::Snapshot(_),
+                )
+                | None => Err(Fault::BadHandle),
             },
             Handle::Draft { serial } => self.read_draft(who, serial),
+            Handle::Poke | Handle::Events { .. } | Handle::Snapshot { .. } => Err(Fault::BadHandle),
+            Handle::Talk { .. } => self.say(who, handle, ANSWER_MAX, false),
             Handle::Scratch { .. } => self.scratches.lock().copy(ino.ordinal).map(Reading::Value).ok_or(Fault::NoEntry),
+        }
+    }
+
+    /// The version that a reader's handle pins. Each of its readers is told of once.
+    fn read_value(&self, who: Who, ino: Ino, serial: u64, no: VersionNo) -> Result<Reading, Fault> {
+        let told = self.opens.told(serial);
+        let (value, new) = self.vault.disclose(who.caller(), &*self.loaded(ino.node)?, no, &told)?;
+        self.opens.tell(serial, new);
+        Ok(Reading::Value(value))
+    }
+
+    /// Tells of a read through a draft, which may hold what is stored and bytes behind it or in it.
+    pub(super) fn tell_of_draft(&self, who: Who, serial: u64, ino: Ino) -> Result<(), Fault> {
+        if !matches!(ino.kind, Kind::Current | Kind::Version) {
+            return self.tell_of_text(who, ino);
+        }
+        let Some(loaded) = self.vault.node(ino.node)? else {
+            // Its secret has gone, and a draft can outlive that; what it holds has no name any more.
+            return Ok(self.vault.audit_granted_of(
+                who.caller(),
+                Action::GetSecretValue,
+                &crate::vault::Target::default(),
+            )?);
+        };
+        let no = match ino.kind {
+            Kind::Current => record(&loaded)?.stages.current(),
+            _ => record(&loaded)?.version_no(ino.version_no()).map(|version| version.no),
+        };
+        let Some(no) = no else { return Ok(()) };
+        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, &self.opens.told(serial))?;
+        self.opens.tell(serial, new);
+        Ok(())
+    }
+
+    /// Tells that the caller gets to read a text, unless it is what the mount says of itself.
+    fn tell_of_text(&self, who: Who, ino: Ino) -> Result<(), Fault> {
+        match self.row(ino.kind)?.read {
+            None | Some(Action::ReadStatus) => Ok(()),
+            Some(action) => match self.vault.node(ino.node)? {
+                Some(loaded) => Ok(self.vault.audit_granted(who.caller(), action, &loaded)?),
+                None => Ok(self.vault.audit_granted_of(who.caller(), action, &crate::vault::Target::default())?),
+            },
         }
     }
 
@@ -145,17 +254,21 @@ impl Tree {
             let no = self.readable(ino)?;
             self.vault.pin(ino.node, no);
             // Ten rotations may have come between the look and the pin; what is still there now stays readable.
-            if record(&*self.loaded(ino.node)?)?.version_no(no).is_some() {
-                break no;
+            let still = self.loaded(ino.node).and_then(|loaded| Ok(record(&loaded)?.version_no(no).is_some()));
+            match still {
+                Ok(true) => break no,
+                Ok(false) => self.vault.unpin(ino.node, no),
+                Err(fault) => {
+                    self.vault.unpin(ino.node, no);
+                    return Err(fault);
+                }
             }
-            self.vault.unpin(ino.node, no);
         };
-        let serial = self.opens.add(ino, who.tid, Held::Version(no));
-        Ok(Handle::Value { serial, no })
+        Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Version(no)))
     }
 
     /// The version that a reader of `ino` gets now.
-    fn readable(&self, ino: Ino) -> Result<VersionNo, Fault> {
+    pub(super) fn readable(&self, ino: Ino) -> Result<VersionNo, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
         secret.not_scheduled()?;
@@ -217,7 +330,9 @@ impl Tree {
 
     fn create_scratch(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(Ino, Handle), Fault> {
         let content = Content::File(Value::empty());
-        let slot = self.scratches.lock().add(parent, name, content, (who.uid, who.gid), self.vault.now())?;
+        let mut scratches = self.change_scratches(Some(who.op));
+        let slot = scratches.add(parent, name, content, who.uid, (who.uid, who.gid), self.vault.now())?;
+        drop(scratches);
         let ino = Ino::scratch(slot);
         Ok((ino, self.open_scratch(who, ino)?))
     }
@@ -226,13 +341,15 @@ impl Tree {
         if self.scratches.lock().get(ino.ordinal).is_none() {
             return Err(Fault::NoEntry);
         }
-        Ok(Handle::Scratch { serial: self.opens.add(ino, who.tid, Held::Scratch) })
+        Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Scratch))
     }
 
     fn draft(&self, who: Who, ino: Ino, target: Target, base: Base, how: How, emptied: bool) -> Handle {
-        let draft = Draft::new(ino, target, who, base, how.appends, emptied);
-        let serial = self.opens.add(ino, who.tid, Held::Draft(Arc::new(DraftFile::new(draft))));
-        Handle::Draft { serial }
+        self.vault.look_at(who.caller());
+        let (serial, opener) = (self.opens.next_serial(), self.opens.process_of(who.tid));
+        let draft = Draft::new(serial, ino, target, who, opener, base, how.appends, emptied);
+        self.leave(Some(who.op), &draft);
+        self.opens.add(serial, ino, who.opener(), Held::Draft(Arc::new(DraftFile::new(draft))))
     }
 
     /// The version that an open handle of a value pins, given up.

@@ -20,15 +20,15 @@ enum Life {
 impl Tree {
     /// Removes the file or link `name` in `parent`.
     pub fn unlink(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
-        let ino = self.resolve(parent, name)?.ok_or(Fault::NoEntry)?;
+        let Some(ino) = self.found(who.op, parent, name)? else { return Ok(()) };
         match ino.kind {
             Kind::Scratch => {
-                self.scratches.lock().remove(ino.ordinal);
+                self.change_scratches(Some(who.op)).remove(ino.ordinal);
                 Ok(())
             }
             Kind::Current => Ok(self.vault.schedule_deletion(who.caller(), ino.node)?),
             Kind::Stage => match self.life(ino.node)? {
-                Life::Live => Ok(self.vault.remove_stage(who.caller(), ino.node, &StageLabel::parse(name)?)?),
+                Life::Live => Ok(self.vault.remove_stage(who.caller(), ino.node, &StageLabel::parse(name)?, None)?),
                 Life::Draft | Life::Scheduled => Ok(()),
             },
             Kind::Version | Kind::Tags | Kind::Policy | Kind::Description | Kind::Cmk | Kind::Info => {
@@ -45,12 +45,12 @@ impl Tree {
 
     /// Removes the directory `name` in `parent`.
     pub fn remove_directory(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
-        let ino = self.resolve(parent, name)?.ok_or(Fault::NoEntry)?;
+        let Some(ino) = self.found(who.op, parent, name)? else { return Ok(()) };
         match ino.kind {
             Kind::Directory => {
                 let secret = self.place(ino)?.secret.id();
                 self.vault.remove_directory(who.caller(), ino.node)?;
-                let mut scratches = self.scratches.lock();
+                let mut scratches = self.change_scratches(Some(who.op));
                 for within in [ino, Ino::new(secret, Kind::Versions), Ino::new(secret, Kind::Stages)] {
                     scratches.remove_in(within);
                 }
@@ -59,8 +59,9 @@ impl Tree {
             Kind::Versions | Kind::Stages => match self.life(ino.node)? {
                 Life::Live => Err(Refusal::NotEmpty.into()),
                 Life::Draft | Life::Scheduled => {
-                    self.scratches.lock().remove_in(ino);
-                    Ok(self.vault.renew_entries(who.caller(), ino.node)?)
+                    self.vault.renew_entries(who.caller(), ino.node)?;
+                    self.change_scratches(Some(who.op)).remove_in(ino);
+                    Ok(())
                 }
             },
             Kind::Instance => Err(Refusal::InstanceStays.into()),

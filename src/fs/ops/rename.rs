@@ -13,14 +13,16 @@ use crate::vault::Draft;
 /// A name in a directory.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
+    /// The directory.
     pub parent: Ino,
+    /// One component, as the kernel has it; nothing of it is checked yet.
     pub name: &'a [u8],
 }
 
 impl Tree {
     /// Gives what is at `from` the name `to`. With `keeps`, what is at `to` already is not replaced.
     pub fn rename(&self, who: Who, from: At<'_>, to: At<'_>, keeps: bool) -> Result<(), Fault> {
-        let moved = self.resolve(from.parent, from.name)?.ok_or(Fault::NoEntry)?;
+        let Some(moved) = self.found(who.op, from.parent, from.name)? else { return Ok(()) };
         let target = self.resolve(to.parent, to.name)?;
         if keeps && target.is_some() && target != Some(moved) {
             return Err(Refusal::NameTaken.into());
@@ -54,7 +56,7 @@ impl Tree {
 
     fn rename_scratch(&self, who: Who, slot: u32, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
         if self.is_scratch_name(to, target) {
-            return Ok(self.scratches.lock().rename(slot, to.parent, to.name)?);
+            return Ok(self.change_scratches(Some(who.op)).rename(slot, to.parent, to.name)?);
         }
         // Its bytes would become what the mover may read; so only who may read it moves it onto an entry.
         let is_anothers =
@@ -63,10 +65,11 @@ impl Tree {
             return Err(Refusal::NotYourScratch.into());
         }
         // Out of the table while it is stored, so that nobody waits for that; back if it is refused.
-        let Some(file) = self.scratches.lock().remove(slot) else { return Err(Fault::NoEntry) };
+        let Some(file) = self.scratches.lock().take(slot) else { return Err(Fault::NoEntry) };
         let outcome = self.put_in_place(who, &file, to, target);
-        if outcome.is_err() {
-            self.scratches.lock().put_back(slot, file);
+        match outcome {
+            Ok(()) => drop(self.change_scratches(Some(who.op)).remove(slot)),
+            Err(_) => self.scratches.lock().put_back(slot, file),
         }
         outcome
     }
@@ -86,12 +89,21 @@ impl Tree {
         let place = self.place(to.parent)?;
         let row = tree::fixed(Kind::Directory, to.name).ok_or(Refusal::CannotRename)?;
         match row.kind {
+            Kind::Current if self.is_copy_of_current(file, &place)? => Ok(()),
             Kind::Current => self.put_current(who, &place, bytes),
             kind if row.shape == Shape::File && target.is_some() => {
                 self.store_text(who, Ino::new(place.secret.id(), kind), bytes.as_bytes(), false)
             }
             _ => Err(Refusal::FixedEntry.into()),
         }
+    }
+
+    /// Whether `file` is the backup of what is current still: `cp --backup` and `install -b` move it back when they find that
+    /// `current` has stayed, and that is no new version.
+    fn is_copy_of_current(&self, file: &Scratch, place: &Place) -> Result<bool, Fault> {
+        let secret = record(&place.secret)?;
+        let current = secret.stages.current().filter(|_| secret.is_live());
+        Ok(file.copy_of.is_some() && file.copy_of == current.map(|no| (place.secret.id(), no)))
     }
 
     /// A scheduled secret comes back by the same change: one that is refused restores nothing.
@@ -102,7 +114,7 @@ impl Tree {
         }
         let trimmed = self.trimmed(bytes);
         let bytes = trimmed.as_ref().unwrap_or(bytes);
-        let draft = Draft { id: None, no: None, bytes, append: false, room };
+        let draft = Draft { room, ..Draft::of(bytes) };
         self.vault.restore_with_value(who.caller(), secret, draft)?;
         Ok(())
     }
@@ -110,18 +122,24 @@ impl Tree {
     /// An editor's backup: the content goes to a scratch file with the entry's owner and bits, and the entry stays.
     fn copy_to_scratch(&self, who: Who, moved: Ino, to: At<'_>) -> Result<(), Fault> {
         let attr = self.attr(who, moved)?;
-        let handle = self.open_to_read(who, moved)?;
-        let copy = self.read(who, moved, handle, false).map(|bytes| Value::copy_of(bytes.slice(0, usize::MAX)));
-        self.release(who, handle);
-        let content = Content::File(copy?);
-        let mut scratches = self.scratches.lock();
+        // Nothing is rotated meanwhile, so nothing has to be pinned.
+        let (copy, of) = match moved.kind {
+            Kind::Current | Kind::Version => {
+                let no = self.readable(moved)?;
+                (self.vault.disclose(who.caller(), &*self.loaded(moved.node)?, no, &[])?.0, Some((moved.node, no)))
+            }
+            _ => (Value::from_vec(self.text(who, moved)?), None),
+        };
+        let content = Content::File(copy);
+        let mut scratches = self.change_scratches(Some(who.op));
         let replaced = scratches.named(to.parent, to.name).and_then(|slot| Some((slot, scratches.remove(slot)?)));
-        match scratches.add(to.parent, to.name, content, (attr.uid, attr.gid), self.vault.now()) {
-            Ok(slot) => scratches.set_mode(slot, attr.mode),
+        match scratches.add(to.parent, to.name, content, who.uid, (attr.uid, attr.gid), self.vault.now()) {
+            Ok(slot) => scratches.set_copy(slot, attr.mode, of),
             Err(refusal) => {
                 if let Some((slot, file)) = replaced {
                     scratches.put_back(slot, file);
                 }
+                scratches.refused();
                 return Err(refusal.into());
             }
         }

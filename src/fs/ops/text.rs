@@ -1,12 +1,12 @@
 //! What the text entries say. Each ends with one newline, unless it is empty.
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::{Tree, Who, record};
+use crate::api;
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::{KeyState, Secret, default_document};
-use crate::vault::Loaded;
+use crate::secret::{Secret, default_document};
 
 impl Tree {
     /// The present content of the text entry `ino`.
@@ -14,24 +14,27 @@ impl Tree {
         let text = match ino.kind {
             Kind::Status => self.status()?,
             Kind::LastError => self.refusals.last(who.uid),
+            Kind::Api => String::new(),
+            Kind::Events => String::new(),
+            Kind::Metrics => self.metrics()?,
             Kind::Tags => record(&*self.loaded(ino.node)?)?.tags.render(),
             Kind::Description => line(&record(&*self.loaded(ino.node)?)?.description),
             Kind::Policy | Kind::KeyPolicy => default_document(&self.vault.root()?.account),
             Kind::Cmk => line(self.vault.key_name(record(&*self.loaded(ino.node)?)?.key)?.as_str()),
-            Kind::Info | Kind::TrashedInfo => self.describe_secret(&*self.loaded(ino.node)?)?,
+            Kind::Info | Kind::TrashedInfo => members(api::secret(&self.vault, &*self.loaded(ino.node)?, true)?),
             Kind::TrashedState => {
                 // A purged secret has no state.
                 self.loaded(ino.node)?;
                 "PendingDeletion\n".to_owned()
             }
-            Kind::InstanceInfo => self.describe_instance(&*self.loaded(ino.node)?)?,
+            Kind::InstanceInfo => members(api::instance(&self.vault, &*self.loaded(ino.node)?)?),
             Kind::RecoveryWindow => {
                 let loaded = self.loaded(ino.node)?;
                 format!("{}\n", loaded.as_instance().ok_or(Fault::NoEntry)?.recovery_window.days())
             }
-            Kind::KeyInfo => self.describe_key(&*self.loaded(ino.node)?)?,
+            Kind::KeyInfo => members(api::key(&self.vault, &*self.loaded(ino.node)?)?),
             Kind::KeyState => line(&self.loaded(ino.node)?.as_key().ok_or(Fault::NoEntry)?.state.to_string()),
-            Kind::Current | Kind::Version => return Err(Fault::Invalid),
+            Kind::Current | Kind::Version | Kind::Backup => return Err(Fault::Invalid),
             Kind::Directory
             | Kind::Versions
             | Kind::Stages
@@ -49,104 +52,100 @@ impl Tree {
         Ok(text.into_bytes())
     }
 
-    /// DescribeSecret, with the members and spellings of KMS.
-    fn describe_secret(&self, loaded: &Loaded) -> Result<String, Fault> {
-        let secret = record(loaded)?;
-        let tags: Vec<Json> = secret
-            .tags
-            .iter()
-            .map(|(key, value)| json!({ "TagKey": key.as_str(), "TagValue": value.as_str() }))
-            .collect();
-        let mut info = json!({
-            "Arn": self.arn(secret)?,
-            "SecretName": secret.name.as_str(),
-            "SecretType": "Generic",
-            "DKMSInstanceId": self.instance_name(loaded)?,
-            "EncryptionKeyId": self.vault.key_name(secret.key)?.as_str(),
-            "Description": secret.description,
-            "CreateTime": secret.created.to_string(),
-            "UpdateTime": secret.updated.to_string(),
-            "AutomaticRotation": "Disabled",
-            "PlannedDeleteTime": secret.deletion.as_ref().map_or(String::new(), |deletion| deletion.purge_at.to_string()),
-            "Tags": { "Tag": tags },
-        });
-        if !secret.is_draft() {
-            info["LastRotationDate"] = secret.rotated.to_string().into();
-        }
-        Ok(document(&info))
-    }
-
     /// The name that KMS gives the resource: region `local`, the store's account.
     pub(super) fn arn(&self, secret: &Secret) -> Result<String, Fault> {
-        let root = self.vault.root()?;
-        Ok(format!("acs:kms:local:{}:secret/{}", root.account.as_str(), secret.name.as_str()))
+        Ok(api::arn(&self.vault, secret)?)
     }
 
-    fn describe_instance(&self, loaded: &Loaded) -> Result<String, Fault> {
-        let instance = loaded.as_instance().ok_or(Fault::NoEntry)?;
-        Ok(document(&json!({
-            "DKMSInstanceId": instance.name.as_str(),
-            "State": "Running",
-            "CreateTime": instance.created.to_string(),
-            "RecoveryWindowInDays": instance.recovery_window.days(),
-            "DefaultKeyId": self.vault.key_name(instance.default_key)?.as_str(),
-        })))
+    /// The worst of what is wrong.
+    pub(super) fn health(&self) -> Health {
+        let damaged = self.damage.met().is_some() || self.vault.scrubbed().problems > 0 || self.vault.has_lost_head();
+        let blocked = self.audit_status()["state"] == "blocked";
+        match (damaged, blocked, &self.vault.store_status().read_only, self.vault.owes_shredding()) {
+            (true, ..) => Health::Damaged,
+            (false, true, ..) => Health::AuditBlocked,
+            (false, false, Some(_), _) => Health::ReadOnly,
+            (false, false, None, true) => Health::Unshredded,
+            (false, false, None, false) => Health::Ok,
+        }
     }
 
-    fn describe_key(&self, loaded: &Loaded) -> Result<String, Fault> {
-        let key = loaded.as_key().ok_or(Fault::NoEntry)?;
-        let root = self.vault.root()?;
-        let delete = match key.state {
-            KeyState::PendingDeletion { due } => due.to_string(),
-            KeyState::Enabled | KeyState::Disabled => String::new(),
-        };
-        Ok(document(&json!({
-            "KeyId": key.name.as_str(),
-            "Arn": format!("acs:kms:local:{}:key/{}", root.account.as_str(), key.name.as_str()),
-            "DKMSInstanceId": self.instance_name(loaded)?,
-            "KeyState": key.state.to_string(),
-            "KeySpec": "Aliyun_AES_256",
-            "KeyUsage": "ENCRYPT/DECRYPT",
-            "Origin": "Aliyun_KMS",
-            "PrimaryKeyVersion": key.primary.to_string(),
-            "CreationDate": key.created.to_string(),
-            "DeleteDate": delete,
-        })))
-    }
-
-    fn instance_name(&self, loaded: &Loaded) -> Result<String, Fault> {
-        let instance = self.loaded(loaded.instance_id())?;
-        Ok(instance.as_instance().ok_or(Fault::NoEntry)?.name.as_str().to_owned())
+    /// How the audit fares.
+    pub(super) fn audit_status(&self) -> Json {
+        self.vault.trail().map_or_else(|| json!({ "state": "off" }), |trail| trail.status())
     }
 
     fn status(&self) -> Result<String, Fault> {
         let store = self.vault.store_status();
         let counts = self.vault.counts();
         let root = self.vault.root()?;
-        let health = if store.read_only.is_some() { "read-only" } else { "ok" };
+        let (damage, scrubbed, owed) = (self.damage.met(), self.vault.scrubbed(), self.vault.owes_shredding());
         Ok(document(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "health": health,
+            "health": self.health().word(),
             "account": root.account.as_str(),
             "worker_pid": std::process::id(),
-            "keeper_pid": null,
+            "keeper_pid": self.life.keeper,
+            "workers_before": self.life.workers_before,
             "uptime_seconds": self.started.elapsed().as_secs(),
             "options": { "read_only": self.options.read_only, "trim_newline": self.options.trim_newline },
             "counts": { "records": counts.records, "versions": counts.versions, "changes": counts.changes },
+            "scrub": {
+                "passes": scrubbed.passes,
+                "last": scrubbed.last.map(|last| last.to_string()),
+                "problems": scrubbed.problems,
+                "unread": scrubbed.unread,
+            },
             "store": {
                 "id": self.vault.store_id(),
                 "engine": store.engine,
                 "created": root.created.to_string(),
                 "disk_bytes": store.disk_bytes,
                 "free_bytes": store.free_bytes,
+                "reserve_missing_bytes": store.reserve_missing_bytes,
                 "read_only": store.read_only,
+                "unshredded": owed,
             },
+            "next_purge": self.vault.next_purge().map(|at| at.to_string()),
+            "audit": self.audit_status(),
+            "damage": damage.map(|met| json!({ "count": met.count, "last_node": met.node.0 })),
         })))
+    }
+}
+
+/// The state that a mount is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Ok,
+    /// What was purged is not overwritten yet.
+    Unshredded,
+    ReadOnly,
+    /// No decision can be recorded, so none is made.
+    AuditBlocked,
+    Damaged,
+}
+
+impl Health {
+    pub const ALL: [Health; 5] =
+        [Health::Ok, Health::Unshredded, Health::ReadOnly, Health::AuditBlocked, Health::Damaged];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Ok => "ok",
+            Health::Unshredded => "unshredded",
+            Health::ReadOnly => "read-only",
+            Health::AuditBlocked => "audit-blocked",
+            Health::Damaged => "damaged",
+        }
     }
 }
 
 fn line(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{text}\n") }
+}
+
+fn members(members: Map<String, Json>) -> String {
+    document(&members.into())
 }
 
 fn document(json: &Json) -> String {

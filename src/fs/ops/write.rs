@@ -1,33 +1,18 @@
-//! Writing, and when it counts.
-//!
-//! A draft is stored by the close that leaves no writer: a FLUSH comes from every close(2), also from those of shells that
-//! only move a descriptor, so it stores nothing while the opener, another process that has written, or a descendant of
-//! theirs still has the file open for writing. What none of them stored, the last close (RELEASE) stores, which nobody
-//! hears of. A child that has not written may be on its way to another program, and is waited for a little. A writer that a
-//! signal killed says so in /proc at its last FLUSH: then nothing is stored.
+//! Writing: what was acknowledged stands in a draft, and has its room on the disk. When it counts, `close` says.
 
 use std::sync::Arc;
 
 use super::{Reading, Tree, Who};
+use crate::estate::Key;
 use crate::fs::draft::{Base, Draft, DraftFile, HeldRoom, Poison, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
-use crate::fs::process::{OpenFile, Process, is_being_killed, writers_among};
-use crate::fs::refusals::Gesture;
 use crate::fs::tree;
+use crate::id::OpId;
 use crate::secret::{Refusal, VersionId};
 use crate::value::Value;
 use crate::vault::Loaded;
-
-/// What came of a close.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    /// Its outcome is known.
-    Answered,
-    /// Not yet: it is to be asked for again in a moment. Whether a child that has the file is running.
-    Waits { for_running: bool },
-}
 
 impl Tree {
     /// Takes `data` at `offset`.
@@ -37,17 +22,22 @@ impl Tree {
     /// where the disk has no room for the commit. After one of them the draft takes no more, and is never stored.
     pub fn write(&self, who: Who, ino: Ino, handle: Handle, offset: u64, data: &[u8]) -> Result<(), Fault> {
         if let Handle::Scratch { .. } = handle {
-            return Ok(self.scratches.lock().write(ino.ordinal, offset, data)?);
+            return Ok(self.change_scratches(Some(who.op)).write(ino.ordinal, offset, data)?);
         }
         let file = self.draft_file(handle)?;
         let mut draft = file.lock();
+        draft.goes_on(who.tid);
         self.poisoned(&draft)?;
+        if self.estate.has_carried_out(who.op) {
+            return Ok(());
+        }
         draft.written_by(who.tid);
+        self.vault.look_at(who.caller());
         let outcome = self.take(who, &mut draft, offset, data);
         if let Err(fault) = &outcome {
             draft.spoil(Poison::Failed(fault.errno()));
         }
-        file.show(&draft);
+        self.changed(Some(who.op), &file, &draft);
         outcome
     }
 
@@ -55,7 +45,7 @@ impl Tree {
     pub(super) fn truncate(&self, who: Who, ino: Ino, handle: Handle, len: u64) -> Result<(), Fault> {
         let len = usize::try_from(len).map_err(|_| Refusal::ValueTooLong)?;
         if let Handle::Scratch { .. } = handle {
-            return Ok(self.scratches.lock().resize(ino.ordinal, len)?);
+            return Ok(self.change_scratches(Some(who.op)).resize(ino.ordinal, len)?);
         }
         let file = self.draft_file(handle)?;
         let mut draft = file.lock();
@@ -63,71 +53,26 @@ impl Tree {
         draft.fits(len)?;
         draft.written_by(who.tid);
         if len > 0 {
+            self.make_room(&mut draft)?;
             if draft.base != Base::Whole {
                 draft.bytes = self.content(who, &draft)?;
                 draft.base = Base::Whole;
             }
-            self.make_room(&mut draft)?;
         }
         draft.set_len(len)?;
-        file.show(&draft);
+        self.changed(Some(who.op), &file, &draft);
         Ok(())
     }
 
-    /// One close of `handle`. With `patient`, a child that has not written is waited for, since it may be about to become
-    /// another program, and have the file only until then: the close is to be asked for again.
-    pub fn flush(&self, who: Who, handle: Handle, patient: bool) -> Result<Close, Fault> {
-        let Handle::Draft { .. } = handle else { return Ok(Close::Answered) };
-        let file = self.draft_file(handle)?;
-        let mut draft = file.lock();
-        let closing = Process::of_thread(who.tid);
-        if closing.is_some_and(|process| draft.involves(process)) && is_being_killed(who.tid) {
-            draft.spoil(Poison::Killed);
-        }
-        self.poisoned(&draft)?;
-        if !draft.is_pending() {
-            return Ok(Close::Answered);
-        }
-        let open = OpenFile { ino: draft.ino.number(), device: self.device.get().map(String::as_str) };
-        let writers = writers_among(&draft.processes(), closing, &open);
-        if writers.known == 0 && writers.others == 0 {
-            return self.settle(who, &file, &mut draft).map(|()| Close::Answered);
-        }
-        // Whoever closes without having written waits for nobody: the close of one who has counts.
-        let waits = patient && writers.known == 0 && closing.is_some_and(|process| draft.involves(process));
-        Ok(if waits { Close::Waits { for_running: writers.others_run } } else { Close::Answered })
+    /// Shows the size that `draft`, which is in `file`, has now, and leaves it so to the next worker.
+    pub(super) fn changed(&self, op: Option<OpId>, file: &DraftFile, draft: &Draft) {
+        file.show(draft);
+        self.leave(op, draft);
     }
 
-    /// fsync(2): what was written so far is stored, and durable.
-    pub fn sync(&self, who: Who, handle: Handle) -> Result<(), Fault> {
-        let Handle::Draft { .. } = handle else { return Ok(()) };
-        let file = self.draft_file(handle)?;
-        let mut draft = file.lock();
-        self.poisoned(&draft)?;
-        if draft.dirty { self.settle(who, &file, &mut draft) } else { Ok(()) }
-    }
-
-    /// The last close. It comes without a caller, and its error reaches nobody but the log.
-    pub fn release(&self, who: Who, handle: Handle) {
-        let Some(open) = self.opens.remove(handle.serial()) else { return };
-        match open.held {
-            Held::Version(no) => self.let_go(open.ino, no),
-            Held::Text(_) | Held::Scratch => {}
-            Held::Draft(file) => {
-                let mut draft = file.lock();
-                let opener = Who { op: who.op, ..draft.who };
-                let stores = draft.dirty || draft.emptied && draft.target == Target::Text;
-                if stores
-                    && draft.poison.is_none()
-                    && let Err(fault) = self.settle(opener, &file, &mut draft)
-                {
-                    self.refuse(opener, Gesture { verb: "last close", on: Some(open.ino), writes: true }, &fault);
-                }
-                if let Target::Version { secret, no, exists: false, .. } = draft.target {
-                    self.vault.release_version(secret, no);
-                }
-            }
-        }
+    /// Leaves `draft` to the next worker as the request `op` has made it, if one has.
+    pub(super) fn leave(&self, op: Option<OpId>, draft: &Draft) {
+        self.estate.change(op, &[(Key::Draft(draft.serial), Some(draft.to_entry().as_bytes()))]);
     }
 
     /// What a draft reads like: its bytes, with the present content before or below them.
@@ -135,7 +80,9 @@ impl Tree {
         let file = self.draft_file(Handle::Draft { serial })?;
         let draft = file.lock();
         self.poisoned(&draft)?;
-        Ok(Reading::Value(self.content(who, &draft)?))
+        let content = self.content(who, &draft)?;
+        self.tell_of_draft(who, serial, draft.ino)?;
+        Ok(Reading::Value(content))
     }
 
     fn content(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
@@ -154,7 +101,10 @@ impl Tree {
         if let (Target::Version { id, .. }, Some(secret)) = (&draft.target, &secret) {
             self.compare(secret, id, at, data)?;
         }
-        self.make_room(draft)?;
+        // A purge is asked for in order to get room.
+        if draft.ino.kind != Kind::TrashedState {
+            self.make_room(draft)?;
+        }
         draft.write(at, data)?;
         if draft.target == Target::Text {
             self.foresee(draft.ino, draft.bytes.as_bytes(), matches!(draft.base, Base::Behind(_)))?;
@@ -178,7 +128,7 @@ impl Tree {
     /// A version that is there by now, whoever wrote it, takes the same bytes only.
     fn compare(&self, secret: &Loaded, id: &VersionId, at: usize, data: &[u8]) -> Result<(), Fault> {
         let Some(version) = super::record(secret)?.version(id) else { return Ok(()) };
-        let stored = self.vault.value(secret, version.no)?;
+        let stored = self.vault.undisclosed(secret, version.no)?;
         let end = at.saturating_add(data.len());
         let same = stored.as_bytes().get(at..end) == Some(data) || self.only_trims(&stored, at, data);
         if same { Ok(()) } else { Err(Refusal::VersionExists { id: id.clone() }.into()) }
@@ -200,7 +150,7 @@ impl Tree {
     }
 
     /// Holds room on the disk for the commit of this draft, once.
-    fn make_room(&self, draft: &mut Draft) -> Result<(), Fault> {
+    pub(super) fn make_room(&self, draft: &mut Draft) -> Result<(), Fault> {
         if draft.room.is_none() {
             let share = self.shares.take(draft.who.uid).ok_or(Refusal::TooManyDrafts)?;
             draft.room = Some(HeldRoom { room: self.vault.reserve()?, _share: share });
@@ -218,38 +168,20 @@ impl Tree {
             _ => Some(ino.version_no()),
         };
         match no {
-            Some(no) => Ok(self.vault.value(&loaded, no)?),
+            // Who reads it through its draft is told of there.
+            Some(no) => Ok(self.vault.undisclosed(&loaded, no)?),
             None => Ok(Value::empty()),
         }
     }
 
-    /// Stores the draft. Written bytes that cannot be stored are never tried again.
-    fn settle(&self, who: Who, file: &DraftFile, draft: &mut Draft) -> Result<(), Fault> {
-        let outcome = self.store(who, draft);
-        match &outcome {
-            Ok(()) => (draft.dirty, draft.emptied) = (false, false),
-            // A file that was only cut may still be written: where the daemon does not see its callers, this was the close of a
-            // shell that has moved its descriptor.
-            Err(_) if !draft.dirty => {}
-            Err(fault) => draft.spoil(Poison::Failed(fault.errno())),
-        }
-        draft.room = None;
-        file.show(draft);
-        outcome
-    }
-
-    fn poisoned(&self, draft: &Draft) -> Result<(), Fault> {
-        match draft.poison {
-            None => Ok(()),
-            Some(Poison::Failed(errno)) => Err(Fault::Poisoned(errno)),
-            Some(Poison::Killed) => Err(Fault::Poisoned(libc::EIO)),
-        }
-    }
-
-    fn draft_file(&self, handle: Handle) -> Result<Arc<DraftFile>, Fault> {
+    pub(super) fn draft_file(&self, handle: Handle) -> Result<Arc<DraftFile>, Fault> {
         match self.opens.get(handle.serial()).map(|open| open.held) {
             Some(Held::Draft(file)) => Ok(file),
-            Some(Held::Version(_) | Held::Text(_) | Held::Scratch) | None => Err(Fault::BadHandle),
+            None if self.opens.is_of_former(handle.serial()) => Err(Fault::LostDraft),
+            Some(
+                Held::Version(_) | Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_),
+            )
+            | None => Err(Fault::BadHandle),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The database file: its tables, its marks, and the settings of each connection, all of which are read back.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::OpenError;
 
@@ -41,14 +41,24 @@ pub(super) enum Role {
 pub(super) fn create(path: &Path) -> rusqlite::Result<()> {
     let mut database = connect(path, Role::Writer)?;
     let transaction = database.transaction()?;
-    for statement in TABLES {
-        transaction.execute(statement, [])?;
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", FORMAT)?;
+    fill(&transaction)?;
     transaction.commit()?;
     database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     database.close().map_err(|(_, error)| error)
+}
+
+/// Makes the tables in an empty database, and its marks.
+pub(super) fn fill(database: &Connection) -> rusqlite::Result<()> {
+    for statement in TABLES {
+        database.execute(statement, [])?;
+    }
+    database.pragma_update(None, "application_id", APPLICATION_ID)?;
+    mark(database)
+}
+
+/// Writes the format's mark. Where it is there already this is a write that changes nothing.
+pub(super) fn mark(database: &Connection) -> rusqlite::Result<()> {
+    database.pragma_update(None, "user_version", FORMAT)
 }
 
 /// Refuses a file that is no database of this program, or of a newer one, before SQLite touches it.
@@ -73,6 +83,44 @@ pub(super) fn check_header(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Newer { found, known: FORMAT });
     }
     Ok(())
+}
+
+/// The bytes of the file, and how many its header says there are: SQLite fills up what is missing of the last page.
+pub(super) fn lengths(path: &Path) -> io::Result<(u64, u64)> {
+    const PAGE_SIZE_AT: usize = 16;
+    const PAGES_AT: usize = 28;
+    let mut header = [0; 100];
+    let mut file = File::open(path)?;
+    file.read_exact(&mut header)?;
+    let [high, low] = [header[PAGE_SIZE_AT], header[PAGE_SIZE_AT + 1]].map(u64::from);
+    // The largest size has no room in its two bytes, and is written as 1.
+    let page = if (high, low) == (0, 1) { 65_536 } else { high << 8 | low };
+    let pages = header[PAGES_AT..][..4].iter().fold(0, |pages, byte| pages << 8 | u64::from(*byte));
+    Ok((file.metadata()?.len(), page * pages))
+}
+
+/// As [`check_header`], for what stands in the log alone: a newer program may have died before it moved the new format into
+/// the file. The log is read through an index in memory, nothing is moved out of it, and so no file is made or changed.
+pub(super) fn check_log(path: &Path) -> Result<(), OpenError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push(super::LOG_SUFFIX);
+    if Path::new(&log).metadata().map_or(0, |log| log.len()) == 0 {
+        return Ok(());
+    }
+    let found = format_in_log(path).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => OpenError::Damaged(error.to_string()),
+        Some(_) => OpenError::Io { path: path.display().to_string(), source: std::io::Error::other(error) },
+    })?;
+    if found > FORMAT { Err(OpenError::Newer { found, known: FORMAT }) } else { Ok(()) }
+}
+
+fn format_in_log(path: &Path) -> rusqlite::Result<i64> {
+    let database =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Who holds the database alone keeps the log's index in memory and not in a file.
+    set(&database, "locking_mode", "exclusive", "exclusive")?;
+    database.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// Opens a connection and reads back each of its settings.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::super::{CommitError, Expect, KEPT_OPS, MAX_COMMIT_BYTES, MAX_OPS, Op, Place, Revision, sealed_bytes};
+use super::super::{
+    CommitError, Committed, Expect, KEPT_OPS, MAX_COMMIT_BYTES, MAX_OPS, Op, Place, Revision, RowId, sealed_bytes,
+};
 use super::{read, schema, wraps};
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;
@@ -17,7 +19,7 @@ pub(super) struct Writer {
 
 enum State {
     Ready(Connection),
-    /// A commit failed in a way that leaves its outcome open; the next one opens the database anew.
+    /// A commit failed in a way that leaves its outcome open; the next call opens the database anew.
     Suspect(String),
 }
 
@@ -35,45 +37,52 @@ impl Writer {
     }
 
     /// Writes all of `ops`, or nothing.
-    pub fn commit(&mut self, ops: &[Op], op_id: OpId) -> Result<Revision, CommitError> {
+    pub fn commit(&mut self, ops: &[Op], op_id: OpId) -> Result<Committed, CommitError> {
         let connection = self.ready()?;
-        match write(connection, ops, op_id) {
-            Ok(revision) => Ok(revision),
-            Err(Failure::Conflict) => Err(CommitError::Conflict),
-            Err(Failure::TooLarge) => Err(CommitError::TooLarge),
-            Err(Failure::Sqlite(error)) if is_full(&error) => Err(CommitError::Full),
-            Err(Failure::Sqlite(error)) if is_name_conflict(&error) => Err(CommitError::Conflict),
-            Err(Failure::Sqlite(error)) => {
-                let why = error.to_string();
-                log::error!("a commit failed, the database is opened anew: {why}");
-                self.state = State::Suspect(why.clone());
-                match self.ready().map(|connection| read::committed(connection, op_id)) {
-                    Ok(Ok(Some(revision))) => Ok(revision),
-                    Ok(Ok(None)) => Err(CommitError::Unavailable(why)),
-                    Ok(Err(_)) | Err(_) => Err(CommitError::Unknown(why)),
-                }
+        let (error, was_new) = match write(connection, ops, op_id) {
+            Ok(committed) => return Ok(committed),
+            Err(Failure::Conflict) => return Err(CommitError::Conflict),
+            Err(Failure::TooLarge) => return Err(CommitError::TooLarge),
+            Err(Failure::Looking(error) | Failure::Writing(error)) if is_full(&error) => return Err(CommitError::Full),
+            Err(Failure::Writing(error)) if is_name_conflict(&error) => return Err(CommitError::Conflict),
+            Err(Failure::Looking(error)) => (error, false),
+            Err(Failure::Writing(error)) => (error, true),
+        };
+        let why = error.to_string();
+        log::error!("a commit failed, the database is opened anew: {why}");
+        self.state = State::Suspect(why.clone());
+        match self.committed(op_id) {
+            // Found where it was not before, it is this commit's; where nobody had come to look, nothing was written, so it was
+            // there before.
+            Ok(Some(revision)) => Ok(Committed { revision, again: !was_new }),
+            Ok(None) if is_index_full(&error) => Err(CommitError::Full),
+            Ok(None) => Err(CommitError::Unavailable(why)),
+            Err(later) => {
+                log::error!("the outcome of a commit is not known yet: {later}");
+                Err(CommitError::Unknown(why))
             }
         }
     }
 
+    /// The revision that `op_id` got. While a failed commit may still come to be, or not, there is no answer.
+    pub fn committed(&mut self, op_id: OpId) -> Result<Option<Revision>, CommitError> {
+        let connection = self.ready()?;
+        read::committed(connection, op_id).map_err(|error| unavailable(&error))
+    }
+
     /// Moves the log into the database and empties it, so that what was deleted is in neither.
-    pub fn empty_log(&mut self) -> rusqlite::Result<()> {
-        let State::Ready(connection) = &self.state else { return Err(rusqlite::Error::InvalidQuery) };
-        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy == 0 { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
+    pub fn empty_log(&mut self) -> Result<(), CommitError> {
+        let connection = self.ready()?;
+        empty_log(connection).map_err(|error| unavailable(&error))
     }
 
     /// The connection, opened and checked anew after a failure.
     fn ready(&mut self) -> Result<&mut Connection, CommitError> {
-        if let State::Suspect(_) = self.state {
-            let unavailable = |error: rusqlite::Error| CommitError::Unavailable(error.to_string());
-            let connection = connect(&self.path).map_err(unavailable)?;
-            let answer: String =
-                connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(unavailable)?;
-            if answer != "ok" {
-                return Err(CommitError::Unavailable(answer));
+        if let State::Suspect(why) = &mut self.state {
+            match reopen(&self.path) {
+                Ok(connection) => self.state = State::Ready(connection),
+                Err(error) => *why = error.to_string(),
             }
-            self.state = State::Ready(connection);
         }
         match &mut self.state {
             State::Ready(connection) => Ok(connection),
@@ -85,12 +94,15 @@ impl Writer {
 enum Failure {
     Conflict,
     TooLarge,
-    Sqlite(rusqlite::Error),
+    /// Before it was known whether the id is there already.
+    Looking(rusqlite::Error),
+    /// Afterwards: it was not.
+    Writing(rusqlite::Error),
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
-        Failure::Sqlite(error)
+        Failure::Writing(error)
     }
 }
 
@@ -100,10 +112,41 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn write(connection: &mut Connection, ops: &[Op], op_id: OpId) -> Result<Revision, Failure> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if let Some(revision) = read::committed(&transaction, op_id)? {
-        return Ok(revision);
+/// Opens the database after a commit that failed, and puts an end to what is left of it.
+///
+/// Its frames may stand in the log, whole, and be on the disk, or on their way there, or only in the kernel's memory where no
+/// sync will write them any more. So what they are to be is decided here, by what a new connection sees: the log goes into the
+/// database and is emptied, and a write that changes nothing begins it anew. Its header, once synced, voids the old frames
+/// for good; and a disk that takes it takes commits again.
+fn reopen(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if answer != "ok" {
+        return Err(trouble(rusqlite::ffi::SQLITE_CORRUPT, &answer));
+    }
+    empty_log(&connection)?;
+    schema::mark(&connection)?;
+    Ok(connection)
+}
+
+fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy == 0 { Ok(()) } else { Err(trouble(rusqlite::ffi::SQLITE_BUSY, "the log is still being read")) }
+}
+
+fn trouble(code: i32, what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(what.to_owned()))
+}
+
+/// Why the engine does not do now what it was asked.
+fn unavailable(error: &rusqlite::Error) -> CommitError {
+    if is_full(error) || is_index_full(error) { CommitError::Full } else { CommitError::Unavailable(error.to_string()) }
+}
+
+fn write(connection: &mut Connection, ops: &[Op], op_id: OpId) -> Result<Committed, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Failure::Looking)?;
+    if let Some(revision) = read::committed(&transaction, op_id).map_err(Failure::Looking)? {
+        return Ok(Committed { revision, again: true });
     }
     if ops.len() > MAX_OPS || sealed_bytes(ops) > MAX_COMMIT_BYTES {
         return Err(Failure::TooLarge);
@@ -112,14 +155,12 @@ fn write(connection: &mut Connection, ops: &[Op], op_id: OpId) -> Result<Revisio
     for op in ops {
         apply(&transaction, op, revision)?;
     }
-    transaction
-        .prepare_cached("INSERT INTO op (revision, id) VALUES (?1, ?2)")?
-        .execute(params![revision.0, op_id.0])?;
+    put_op(&transaction, op_id, revision)?;
     transaction
         .prepare_cached("DELETE FROM op WHERE revision <= ?1")?
         .execute([revision.0.saturating_sub(KEPT_OPS as u64)])?;
     transaction.commit()?;
-    Ok(revision)
+    Ok(Committed { revision, again: false })
 }
 
 fn apply(transaction: &Transaction<'_>, op: &Op, revision: Revision) -> Result<(), Failure> {
@@ -132,11 +173,7 @@ fn apply(transaction: &Transaction<'_>, op: &Op, revision: Revision) -> Result<(
             check(transaction, *id, *expect)?;
             transaction.prepare_cached("DELETE FROM record WHERE id = ?1")?.execute([id.0])?;
         }
-        Op::PutValue { id, sealed } => {
-            transaction
-                .prepare_cached("INSERT INTO value (node, no, sealed) VALUES (?1, ?2, ?3)")?
-                .execute(params![id.node.0, id.no, sealed.as_bytes()])?;
-        }
+        Op::PutValue { id, sealed } => put_value(transaction, *id, sealed)?,
         Op::DeleteValue { id } => {
             transaction.prepare_cached("DELETE FROM value WHERE node = ?1 AND no = ?2")?.execute([id.node.0, id.no])?;
         }
@@ -146,7 +183,24 @@ fn apply(transaction: &Transaction<'_>, op: &Op, revision: Revision) -> Result<(
     Ok(())
 }
 
-fn put_record(
+/// Remembers the commit `op_id`.
+pub(super) fn put_op(transaction: &Transaction<'_>, op_id: OpId, revision: Revision) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO op (revision, id) VALUES (?1, ?2)")?
+        .execute(params![revision.0, op_id.0])?;
+    Ok(())
+}
+
+pub(super) fn put_value(transaction: &Transaction<'_>, id: RowId, sealed: &Sealed) -> rusqlite::Result<()> {
+    transaction.prepare_cached("INSERT INTO value (node, no, sealed) VALUES (?1, ?2, ?3)")?.execute(params![
+        id.node.0,
+        id.no,
+        sealed.as_bytes()
+    ])?;
+    Ok(())
+}
+
+pub(super) fn put_record(
     transaction: &Transaction<'_>,
     id: NodeId,
     place: Place,
@@ -176,11 +230,14 @@ fn check(transaction: &Transaction<'_>, id: NodeId, expect: Expect) -> Result<()
     if holds { Ok(()) } else { Err(Failure::Conflict) }
 }
 
-/// SQLite says "disk full" for the log and the database, and an I/O error where the log's index cannot grow.
+/// The log or the database cannot grow; nothing was committed.
 fn is_full(error: &rusqlite::Error) -> bool {
-    const SHM_SIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
-    let code = error.sqlite_error();
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code.is_some_and(|code| code.extended_code == SHM_SIZE)
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// The log's index cannot grow: the disk is full too, but the commit may stand in the log by then.
+fn is_index_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|code| code.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Two records of one name, or a value that is there already.

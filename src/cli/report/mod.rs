@@ -1,18 +1,26 @@
 //! What went wrong, for people and for scripts: every error of every layer becomes a message, a hint and an exit code, here
-//! and nowhere else.
+//! and nowhere else: those of stores and keys in `stores`, those of the verbs on data beside the verbs (`data::fault`, `moving`,
+//! `follow::fault`, `address`, `client`).
 //!
 //! Invariant: no match has a wildcard, so that an error that is new is told well or does not compile.
+
+mod stores;
 
 use std::io;
 use std::path::PathBuf;
 
+use super::address::AddressError;
+use super::client::ClientError;
+use super::data::DataError;
 use super::exit::Exit;
+use super::follow::FollowError;
+use super::moving::MovingError;
 use crate::daemon::{
-    AnchorError, Failure, KeyError, LogError, LogPlace, MountError, PointError, ProbeError, StartError, StoreFailure,
-    UnmountError,
+    AbortError, Failure, KeyError, LogError, LogPlace, MountError, PointError, ProbeError, RecordingError,
+    RelieveError, StartError, StoreFailure, UnmountError, UpgradeError,
 };
-use crate::store::{OpenError, StoreError};
-use crate::vault::{UnlockError, VaultError};
+use crate::vault::VaultError;
+use stores::{UNOPENED, anchor, key, store, vault};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +36,10 @@ pub enum CliError {
     #[error(transparent)]
     Unmount(#[from] UnmountError),
     #[error(transparent)]
+    Abort(#[from] AbortError),
+    #[error(transparent)]
+    Relieve(#[from] RelieveError),
+    #[error(transparent)]
     Probe(#[from] ProbeError),
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -40,12 +52,25 @@ pub enum CliError {
     /// Of verify: what it would be told to do about it is what it is doing.
     #[error(transparent)]
     Unopened(Box<CliError>),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    Client(ClientError),
+    /// Of one of many.
+    #[error("{path}: {error}")]
+    Of { path: String, error: Box<CliError> },
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     #[error("the two passphrases differ")]
     PassphrasesDiffer,
     #[error("cannot ask for a passphrase: {0}")]
     Prompt(io::Error),
     #[error("neither HOME nor {0} is set")]
     NoHome(&'static str),
+    #[error(transparent)]
+    Moving(#[from] MovingError),
     #[error("{path}: {source}")]
     Path { path: PathBuf, source: io::Error },
     #[error("the output could not be written: {0}")]
@@ -54,8 +79,11 @@ pub enum CliError {
     Background(io::Error),
 }
 
+/// For a mount point on which there is nothing.
+pub(super) const LIST_MOUNTS: &str = "`kmsfs status` lists the mounts";
+
 /// How an error ends, and what may help.
-type Verdict = (Exit, Option<String>);
+pub(super) type Verdict = (Exit, Option<String>);
 
 impl CliError {
     /// As it is told, here or over the pipe from the daemon.
@@ -64,13 +92,15 @@ impl CliError {
         Failure { code: exit.code(), message: self.to_string(), hint }
     }
 
-    fn judge(&self) -> Verdict {
+    pub(super) fn judge(&self) -> Verdict {
         match self {
             CliError::Mount(error) => mount(error),
             CliError::Start { error, log } => start(error, log),
             CliError::Store(error) => store(error),
             CliError::Key(error) => key(error),
             CliError::Unmount(error) => unmount(error),
+            CliError::Abort(error) => abort(error),
+            CliError::Relieve(error) => relieve(error),
             CliError::Probe(error) => probe(error),
             CliError::Vault(error) => vault(error),
             CliError::StoreWithoutKey { .. } => with(
@@ -88,7 +118,15 @@ impl CliError {
                 Exit::StoreDamaged,
                 "keep the store's files as they are, and restore from a backup what is named above",
             ),
-            CliError::NoHome(_) => with(Exit::Refused, "say where with --store, --key-file, --anchor and --log"),
+            CliError::Moving(error) => error.judge(),
+            CliError::Address(error) => error.judge(),
+            CliError::Client(error) => error.judge(),
+            CliError::Of { error, .. } => error.judge(),
+            CliError::Data(error) => error.judge(),
+            CliError::Follow(error) => error.judge(),
+            CliError::NoHome(_) => {
+                with(Exit::Refused, "say where with --store, --key-file, --anchor, --audit and --log")
+            }
             CliError::PassphrasesDiffer
             | CliError::Prompt(_)
             | CliError::Path { .. }
@@ -107,11 +145,11 @@ pub fn tell(failure: &Failure) -> Exit {
     Exit::from_code(failure.code)
 }
 
-fn plain(exit: Exit) -> Verdict {
+pub(super) fn plain(exit: Exit) -> Verdict {
     (exit, None)
 }
 
-fn with(exit: Exit, hint: &str) -> Verdict {
+pub(super) fn with(exit: Exit, hint: &str) -> Verdict {
     (exit, Some(hint.to_owned()))
 }
 
@@ -121,9 +159,51 @@ fn mount(error: &MountError) -> Verdict {
         MountError::Key(error) => key(error),
         MountError::Store(error) => store(error),
         MountError::Anchor(error) => anchor(error),
+        MountError::Recording(error) => recording(error),
         MountError::Log(error) => log(error),
         MountError::Attach { .. } => plain(Exit::MountPoint),
-        MountError::Signals(_) | MountError::Abandoned(_) | MountError::Serve(_) => plain(Exit::Refused),
+        MountError::Worker(failure) => (Exit::from_code(failure.code), failure.hint.clone()),
+        MountError::Signals(_)
+        | MountError::Strongbox(_)
+        | MountError::Start(_)
+        | MountError::WorkerDied(_)
+        | MountError::Wedged
+        | MountError::NeverServed
+        | MountError::Handover(_)
+        | MountError::Abandoned(_)
+        | MountError::Serve(_) => plain(Exit::Refused),
+    }
+}
+
+fn abort(error: &AbortError) -> Verdict {
+    match error {
+        AbortError::NotMounted(_) => with(Exit::MountPoint, LIST_MOUNTS),
+        AbortError::NoConnection(_) => {
+            with(Exit::Refused, "mount the control files: mount -t fusectl none /sys/fs/fuse/connections")
+        }
+        AbortError::NotPermitted(_) => with(Exit::Refused, "who mounted it may, and root"),
+        AbortError::Unmount(error) => unmount(error),
+        AbortError::Io { .. } => plain(Exit::Refused),
+    }
+}
+
+fn relieve(error: &RelieveError) -> Verdict {
+    match error {
+        RelieveError::Probe(error) => probe(error),
+        RelieveError::NoKeeper(_) => with(
+            Exit::Refused,
+            "its keeper was killed, or is in another pid namespace; unmount and mount again when nobody uses it",
+        ),
+        RelieveError::NotPermitted(_) => with(Exit::Refused, "who mounted it may"),
+        RelieveError::Foreign(_) => with(Exit::Refused, "run this as the user who mounted it"),
+        RelieveError::Program(UpgradeError::Start { .. }) => {
+            with(Exit::Refused, "install the new program under the path of the old one; the mount is served as before")
+        }
+        RelieveError::Program(UpgradeError::Stranger(_) | UpgradeError::Silent(_)) => {
+            with(Exit::Refused, "the mount is served as before; for this program unmount, and mount again")
+        }
+        RelieveError::Refused(_) => with(Exit::Refused, "the daemon's log says why"),
+        RelieveError::Io { .. } => plain(Exit::Refused),
     }
 }
 
@@ -173,108 +253,11 @@ fn point(error: &PointError) -> Verdict {
     (Exit::MountPoint, hint)
 }
 
-fn key(error: &KeyError) -> Verdict {
+fn recording(error: &RecordingError) -> Verdict {
     match error {
-        KeyError::Missing(_) => with(
-            Exit::Refused,
-            "name the key with --key-file, --passphrase-file or --credential, or begin with `kmsfs mount --init`",
-        ),
-        KeyError::Exists(_) => plain(Exit::Refused),
-        KeyError::Symlink(_) => with(Exit::Refused, "name the file itself"),
-        KeyError::NotRegular(_) => with(Exit::Refused, "a passphrase can come over a pipe: --passphrase-file -"),
-        KeyError::HardLinked { .. } => with(Exit::Refused, "remove the other names; whoever has them has the key"),
-        KeyError::Owner { path, .. } => (Exit::Refused, Some(format!("chown it: chown root {}", path.display()))),
-        KeyError::Mode { path, .. } => (Exit::Refused, Some(format!("close it: chmod 600 {}", path.display()))),
-        KeyError::InStore(_) => {
-            with(Exit::Refused, "keep the key elsewhere: who takes the store's directory must not find the key in it")
-        }
-        KeyError::Malformed(_) => {
-            with(Exit::Refused, "`kmsfs init` makes a sound one; a passphrase is given by --passphrase-file")
-        }
-        KeyError::NoCredentials => with(Exit::Refused, "put LoadCredential= or LoadCredentialEncrypted= into the unit"),
-        KeyError::EmptyPassphrase
-        | KeyError::LongPassphrase
-        | KeyError::CredentialName(_)
-        | KeyError::Random
-        | KeyError::Io { .. } => plain(Exit::Refused),
-    }
-}
-
-fn store(error: &StoreFailure) -> Verdict {
-    match error {
-        StoreFailure::Open(error) => open(error),
-        StoreFailure::Unlock(error) => unlock(error),
-        StoreFailure::Vault(error) => vault(error),
-    }
-}
-
-fn open(error: &OpenError) -> Verdict {
-    match error {
-        OpenError::Missing(_) => with(Exit::Refused, "`kmsfs init` makes one; or say with --store where it is"),
-        OpenError::Exists(_) => with(Exit::Refused, "it stays as it is; say with --store where the new one goes"),
-        OpenError::InUse(store) => (
-            Exit::InUse,
-            Some(format!(
-                "`kmsfs status` lists the mounts, `kmsfs umount` ends one; a daemon whose mount was taken away while in \
-                 use keeps the store until its last user goes: `fuser -v {store}/store.lock` finds it"
-            )),
-        ),
-        OpenError::Newer { .. } => newer(),
-        OpenError::Damaged(_) => damaged(),
-        OpenError::Io { .. } => plain(Exit::Refused),
-    }
-}
-
-fn unlock(error: &UnlockError) -> Verdict {
-    match error {
-        UnlockError::WrongKey => with(Exit::WrongKey, "is it this store's key? Any of its unlock slots will do"),
-        UnlockError::OtherKind => {
-            with(Exit::WrongKey, "`kmsfs rekey list` tells whether it takes a key file or a passphrase")
-        }
-        UnlockError::SlotDamaged(_) => {
-            with(Exit::SlotDamaged, "another key or passphrase of the store may still open it; else restore a backup")
-        }
-        UnlockError::Damaged(_) => damaged(),
-        UnlockError::Newer { .. } => newer(),
-        UnlockError::Store(error) => storage(error),
-    }
-}
-
-fn storage(error: &StoreError) -> Verdict {
-    match error {
-        StoreError::Io(_) => plain(Exit::Refused),
-        StoreError::Damaged(_) => damaged(),
-    }
-}
-
-fn vault(error: &VaultError) -> Verdict {
-    match error {
-        VaultError::Refused(_)
-        | VaultError::Commit(_)
-        | VaultError::Slot(_)
-        | VaultError::OutOfNodes
-        | VaultError::Crypto(_) => plain(Exit::Refused),
-        VaultError::Store(error) => storage(error),
-        VaultError::Sealed(_) | VaultError::Lost { .. } | VaultError::Unreadable { .. } => damaged(),
-    }
-}
-
-fn anchor(error: &AnchorError) -> Verdict {
-    match error {
-        AnchorError::RolledBack { .. } | AnchorError::Forked { .. } => with(
-            Exit::RolledBack,
-            "who put the old copy there? If it was you (a backup restored), mount once with --accept-rollback",
-        ),
-        AnchorError::OtherStore(_) => {
-            with(Exit::Refused, "each store has an anchor of its own: say where with --anchor")
-        }
-        AnchorError::Malformed(_) => {
-            with(Exit::Refused, "if the store is known to be the right one, remove the file and mount again")
-        }
-        AnchorError::InStore(_) => with(Exit::Refused, "say with --anchor where else it goes"),
-        AnchorError::Io { .. } => {
-            with(Exit::Refused, "say with --anchor where it can be kept, or --anchor none to do without")
-        }
+        RecordingError::InStore(_) => with(Exit::Refused, "say with --audit where else it goes"),
+        RecordingError::Refused { .. } => with(Exit::Refused, "--audit says where else, --audit none does without"),
+        RecordingError::Vault(error) => vault(error),
     }
 }
 
@@ -287,7 +270,7 @@ fn log(error: &LogError) -> Verdict {
 
 fn unmount(error: &UnmountError) -> Verdict {
     match error {
-        UnmountError::NotMounted(_) => with(Exit::MountPoint, "`kmsfs status` lists the mounts"),
+        UnmountError::NotMounted(_) => with(Exit::MountPoint, LIST_MOUNTS),
         UnmountError::Busy(path) => (
             Exit::MountPoint,
             Some(format!(
@@ -307,21 +290,10 @@ fn unmount(error: &UnmountError) -> Verdict {
 
 fn probe(error: &ProbeError) -> Verdict {
     match error {
-        ProbeError::NotMounted(_) => with(Exit::MountPoint, "`kmsfs status` lists the mounts"),
+        ProbeError::NotMounted(_) => with(Exit::MountPoint, LIST_MOUNTS),
         ProbeError::Dead(path) => {
             (Exit::MountPoint, Some(format!("take it away: kmsfs umount --lazy {}", path.display())))
         }
         ProbeError::Silent { .. } | ProbeError::Malformed(_) | ProbeError::Io { .. } => plain(Exit::Refused),
     }
-}
-
-fn damaged() -> Verdict {
-    with(Exit::StoreDamaged, "keep its files as they are, and restore a backup; `kmsfs verify` names what is damaged")
-}
-
-/// The hint of a store that verify itself could not open.
-const UNOPENED: &str = "keep its files as they are, and restore a backup";
-
-fn newer() -> Verdict {
-    with(Exit::Newer, "nothing was written; use the kmsfs that wrote it, or a newer one")
 }

@@ -1,0 +1,114 @@
+//! The actions on policies, keys and instances, as far as there is one of each.
+
+use serde_json::Value as Json;
+
+use super::describe::{instance as described, key as described_key};
+use super::lists::wrap;
+use super::members::Members;
+use super::page::Page;
+use super::permit::access_of;
+use super::{ApiError, Asked, Body, object};
+use crate::id::NodeId;
+use crate::secret::{Action, Refusal, Right, default_document};
+
+/// The only policy that a secret has.
+const POLICY: &str = "default";
+/// Rows of a page of ListKeys and ListKmsInstances, unless asked otherwise.
+const USUAL_PAGE: usize = 10;
+
+/// GetSecretPolicy.
+pub fn get_policy(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::GetSecretPolicy;
+    let found = asked.named(request, action)?;
+    policy_name(request)?;
+    asked.end(request, action)?;
+    found.allow(asked, Right::Read, action)?;
+    asked.reads(&found.secret, action)?;
+    Ok(Body::Json(object! { "Policy": default_document(&asked.account()?).trim_end() }))
+}
+
+/// SetSecretPolicy: its owner's and root's to set.
+pub fn set_policy(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::SetSecretPolicy;
+    let found = asked.named(request, action)?;
+    policy_name(request)?;
+    let policy = request.required("Policy")?;
+    asked.end(request, action)?;
+    found.allow(asked, Right::Write, action)?;
+    found.record.not_scheduled()?;
+    asked.default_policy(&policy)?;
+    Ok(Body::Json(serde_json::Map::new()))
+}
+
+fn policy_name(request: &mut Members<'_>) -> Result<(), ApiError> {
+    match request.text("PolicyName")?.as_deref() {
+        None | Some(POLICY) => Ok(()),
+        Some(_) => Err(ApiError::NoSuchPolicy),
+    }
+}
+
+/// DescribeKey.
+pub fn describe_key(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::DescribeKey;
+    let name = request.required("KeyId")?;
+    let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
+    asked.end(request, action)?;
+    asked.allow(&access_of(&instance)?, Right::Read, action, "the instance")?;
+    let key = asked.key(&instance, &name)?;
+    asked.reads(&key, action)?;
+    Ok(Body::Json(object! { "KeyMetadata": described_key(asked.vault, &key)? }))
+}
+
+/// ListKeys, of one instance.
+pub fn list_keys(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::ListKeys;
+    let page = Page::take(request, USUAL_PAGE)?;
+    let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
+    asked.end(request, action)?;
+    asked.allow(&access_of(&instance)?, Right::Read, action, "the instance")?;
+    let (mut filling, mut after) = (page.fill(), Some(NodeId(0)));
+    while let Some(from) = after {
+        let keys = asked.vault.keys(instance.id(), from, super::walk::PAGE)?;
+        for key in &keys.nodes {
+            filling.pass(|| {
+                let told = described_key(asked.vault, key)?;
+                let member = |name: &str| told.get(name).cloned().unwrap_or_default();
+                Ok(Json::from(object! { "KeyId": member("KeyId"), "KeyArn": member("Arn") }))
+            })?;
+        }
+        after = keys.next;
+    }
+    let (rows, mut told) = filling.end();
+    told.insert("Keys".to_owned(), wrap("Key", rows));
+    Ok(Body::Json(told))
+}
+
+/// ListKmsInstances: those that who asks can reach.
+pub fn list_instances(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::DescribeInstance;
+    let page = Page::take(request, USUAL_PAGE)?;
+    asked.end(request, action)?;
+    let (account, mut filling) = (asked.account()?, page.fill());
+    for instance in asked.instances(action)? {
+        let name = instance.as_instance().map_or("", |instance| instance.name.as_str());
+        filling.pass(|| {
+            let arn = format!("acs:kms:{}:{}:keystore/{name}", super::describe::REGION, account.as_str());
+            Ok(Json::from(object! { "KmsInstanceId": name, "KmsInstanceArn": arn }))
+        })?;
+    }
+    let (rows, mut told) = filling.end();
+    told.insert("KmsInstances".to_owned(), wrap("KmsInstance", rows));
+    Ok(Body::Json(told))
+}
+
+/// GetKmsInstance.
+pub fn get_instance(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::DescribeInstance;
+    let name = request.required("KmsInstanceId")?;
+    asked.end(request, action)?;
+    let instance = asked.instance(Some(&name), action)?;
+    if !access_of(&instance)?.allows(asked.asker.identity, Right::Read) {
+        return Err(Refusal::NotPermitted { action: action.name(), on: name }.into());
+    }
+    Ok(Body::Json(object! { "KmsInstance": described(asked.vault, &instance)? }))
+}

@@ -1,0 +1,115 @@
+//! What a mounted store needs beside its callers: a slow walk over all of it that finds damage before a reader does,
+//! shredding that failed tried again, and a look for the next purge.
+//!
+//! One thread of the lowest priority. It reads a page, then waits, and ends at once when it is told to. Knows no row and no
+//! rule: what is looked for stands in `vault`.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::vault::{SCRUB_PAGE, Vault};
+
+/// The first pass comes when a mount's first callers have been served.
+const FIRST: Duration = Duration::from_secs(5);
+/// A pass takes no longer than this, reading aside, so that each row is looked at once a day.
+const PASS: Duration = Duration::from_secs(12 * 60 * 60);
+/// The longest wait between two pages: small stores are walked in seconds.
+const PAUSE: Duration = Duration::from_secs(1);
+/// From the end of a pass to the next.
+const REST: Duration = Duration::from_secs(60 * 60);
+/// The same where the disk did not read all of it.
+const AGAIN: Duration = Duration::from_secs(10 * 60);
+/// How often it is measured how much room there is.
+const MEASURE: Duration = Duration::from_secs(5);
+/// How often shredding that failed is tried again, and records that could not be read; and how often it is kept which secrets were
+/// read, and how old the next purge may be that is shown.
+const RETRY: Duration = Duration::from_secs(60);
+/// The lowest priority.
+const NICE: i32 = 19;
+
+/// Keeps a store up until dropped.
+pub struct Upkeep {
+    /// Dropped to end the thread.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Begins to look after `vault`.
+pub fn keep_up(vault: Arc<Vault>) -> io::Result<Upkeep> {
+    let (stop, stopped) = channel();
+    let work = move || {
+        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+            log::warn!("the scrub has the priority of readers: {error}");
+        }
+        vault.look_for_purges();
+        let mut rest = Rest { vault: &vault, stopped, retried: Instant::now() };
+        let mut wait = FIRST;
+        while rest.wait(wait) {
+            let pause = pause(&vault);
+            let Some(report) = vault.scrub(|| rest.wait(pause)) else { return };
+            if report.problems.is_empty() {
+                log::debug!("scrubbed {} records", report.records);
+            } else {
+                log::error!("the scrub has found problems: {}", report.problems.len());
+            }
+            wait = if report.unread.is_empty() { REST } else { AGAIN };
+        }
+    };
+    let thread = thread::Builder::new().name("upkeep".into()).spawn(work)?;
+    Ok(Upkeep { stop: Some(stop), thread: Some(thread) })
+}
+
+/// The wait between two pages with which a pass over the store as it is takes [`PASS`] at most.
+fn pause(vault: &Vault) -> Duration {
+    let counts = vault.counts();
+    let pages = (counts.records + 2 * counts.versions) / SCRUB_PAGE as u64 + 1;
+    PAUSE.min(PASS / u32::try_from(pages).unwrap_or(u32::MAX))
+}
+
+/// The time in which the thread does nothing, or next to nothing.
+struct Rest<'a> {
+    vault: &'a Vault,
+    stopped: Receiver<()>,
+    retried: Instant,
+}
+
+impl Rest<'_> {
+    /// Waits; whether to go on then.
+    fn wait(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.stopped.recv_timeout(left.min(MEASURE)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return false,
+            }
+            self.vault.measure();
+            if self.retried.elapsed() >= RETRY {
+                self.retried = Instant::now();
+                self.vault.shred_what_is_owed();
+                self.vault.scrub_unread();
+                self.vault.look_for_purges();
+                if let Err(error) = self.vault.keep_reads(false) {
+                    log::warn!("when secrets were last read is not kept yet: {error}");
+                }
+            }
+            if left <= MEASURE {
+                return true;
+            }
+        }
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread that scrubs the store has failed");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What can be done, by the names that KMS has for it: the log, the audit and policies speak of nothing else.
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// An action of KMS, or of this program where KMS has none.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Action { $($(#[$doc])* $name),* }
+
+        impl Action {
+            /// All of them.
+            pub const ALL: &'static [Action] = &[$(Action::$name),*];
+
+            /// The name, as a policy has it behind `kms:`.
+            pub fn name(self) -> &'static str {
+                match self { $(Action::$name => stringify!($name)),* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Reading what an instance is.
+    DescribeInstance,
+    /// Making an instance, and setting its recovery window.
+    UpdateInstance,
+    /// Listing names.
+    ListSecrets,
+    /// A new name, or the first version of a secret.
+    CreateSecret,
+    /// All that is known of a secret but its values.
+    DescribeSecret,
+    /// A value.
+    GetSecretValue,
+    /// A new version.
+    PutSecretValue,
+    /// Versions and their labels.
+    ListSecretVersionIds,
+    /// A description, a key, an owner, permission bits.
+    UpdateSecret,
+    /// A label, which may be ACSCurrent.
+    UpdateSecretVersionStage,
+    /// Scheduling a deletion.
+    DeleteSecret,
+    /// Taking a secret back from the trash.
+    RestoreSecret,
+    /// A purge: the end of a secret.
+    ForceDeleteSecret,
+    /// Reading tags.
+    ListTagResources,
+    /// Adding or changing tags.
+    TagResource,
+    /// Removing tags.
+    UntagResource,
+    /// Reading a secret's policy.
+    GetSecretPolicy,
+    /// Writing a secret's policy.
+    SetSecretPolicy,
+    /// A password that is stored nowhere.
+    GetRandomPassword,
+    /// Listing keys.
+    ListKeys,
+    /// All that is known of a key but its material.
+    DescribeKey,
+    /// Enabling, disabling, scheduling the deletion of a key.
+    UpdateKeyState,
+    /// Reading a key's policy.
+    GetKeyPolicy,
+    /// A request to the api, which is of an action of its own.
+    Ask,
+    /// What the mount says of itself, to everybody.
+    ReadStatus,
+    /// The record of all decisions.
+    ReadAudit,
+    /// A copy of the whole store, sealed.
+    BackUp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_have_the_names_of_kms() {
+        assert_eq!(Action::GetSecretValue.name(), "GetSecretValue");
+        assert_eq!(Action::ALL.first().map(|action| action.name()), Some("DescribeInstance"));
+    }
+}

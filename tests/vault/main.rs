@@ -1,0 +1,12 @@
+//! The vault over an engine in which something happens at a chosen moment: what passes by between two reads, what is lost, and what is
+//! answered without it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod audited;
+#[path = "../engine/mod.rs"]
+mod engine;
+mod lost;
+mod memory;
+mod passing;
+mod room;
