@@ -72,7 +72,8 @@ fn closes_that_take_long_to_decide_hold_nobody_up() {
     drop(crowd.stdin.take());
     crowd.wait().unwrap();
     println!("a change takes {alone:?} alone, {crowded:?} beside {CROWD} closes");
-    assert!(crowded < alone * 5 + Duration::from_millis(15), "{alone:?} alone, {crowded:?} beside {CROWD} closes");
+    // Behind such a close it would wait for a second.
+    assert!(crowded < alone * 10 + Duration::from_millis(50), "{alone:?} alone, {crowded:?} beside {CROWD} closes");
 }
 
 /// How many programs there are whose closes take long each.
