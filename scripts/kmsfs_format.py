@@ -22,7 +22,7 @@ AES_256_GCM = 1
 NO_REF = (0, 0)
 MOST_WORK = 10_485_760
 
-Head = namedtuple("Head", "counter next_node records values wraps digest slots")
+Head = namedtuple("Head", "counter next_node records values wraps digest slots audited")
 
 
 class FormatError(Exception):
@@ -230,13 +230,13 @@ def open_padded(key, associated, sealed, what):
 
 
 def write_head(head):
-    return struct.pack("<QIQQQ", *head[:5]) + head.digest + head.slots
+    return struct.pack("<QIQQQ", *head[:5]) + head.digest + head.slots + struct.pack("<Q", head.audited)
 
 
 def read_head(plain):
-    if len(plain) != 196:
+    if len(plain) != 204:
         raise FormatError("Malformed", "the head")
-    return Head(*struct.unpack_from("<QIQQQ", plain), plain[36:68], plain[68:])
+    return Head(*struct.unpack_from("<QIQQQ", plain), plain[36:68], plain[68:196], *struct.unpack_from("<Q", plain, 196))
 
 
 def slot_mark(slots_key, number, slot):

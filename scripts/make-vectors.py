@@ -365,13 +365,13 @@ def heads():
         return f.seal(f.sub(MASTER, "head", STORE), named(name, 12), f.aad(label, STORE), plain)
 
     kind, at = Kind("head", read), {"master": MASTER, "store": STORE}
-    large = f.Head(2**64 - 1, 2**32 - 1, 2**63, 2**32, 2**40 + 1, b"\xff" * 32, bytes(range(128)))
+    large = f.Head(2**64 - 1, 2**32 - 1, 2**63, 2**32, 2**40 + 1, b"\xff" * 32, bytes(range(128)), 2**64 - 2)
     slot = f.write_slot(STORE, 0, f.KEY_FILE, NO_COST, named("salt"), named("key file"), named("nonce", 12), MASTER)
     marks = f.slot_mark(f.sub(MASTER, "slots", STORE), 0, slot) + bytes(7 * 16)
-    after_init = f.Head(1, 64, 1, 0, 0, named("digest"), marks)
+    after_init = f.Head(1, 64, 1, 0, 0, named("digest"), marks, 0)
     for name, head in [("after init", after_init), ("the largest numbers", large)]:
         kind.opens(name, {**at, "sealed": seal(name, f.write_head(head))}, head._asdict())
-    plain = f.write_head(f.Head(7, 80, 6, 5, 4, named("digest"), marks))
+    plain = f.write_head(f.Head(7, 80, 6, 5, 4, named("digest"), marks, 3))
     good = {**at, "sealed": seal("good head", plain)}
     seal_defects(kind, good, "sealed", [("store", OTHER_STORE), ("master", named("another master"))])
     kind.fails("a byte too few under a sound seal", "Malformed", {**at, "sealed": seal("short", plain[:-1])})

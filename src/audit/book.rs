@@ -29,6 +29,8 @@ pub struct Book {
     most: u64,
     /// What each segment begins with.
     begin: Body,
+    /// The number of a record that there must be: the store knows of it.
+    known: u64,
     open: Option<Open>,
     seq: u64,
     mac: [u8; 32],
@@ -76,9 +78,10 @@ struct Numbered {
 }
 
 impl Book {
-    /// The chain in `dir`, under `key`, in segments of `most` bytes that begin with `begin`. Nothing is opened yet.
-    pub fn new(dir: PathBuf, key: AuditKey, most: u64, begin: Body) -> Self {
-        Self { dir, key, most, begin, open: None, seq: 0, mac: NO_MAC, fresh: Vec::new() }
+    /// The chain in `dir`, under `key`, in segments of `most` bytes that begin with `begin`; it has come to number `known` at least.
+    /// Nothing is opened yet.
+    pub fn new(dir: PathBuf, key: AuditKey, most: u64, begin: Body, known: u64) -> Self {
+        Self { dir, key, most, begin, known, open: None, seq: 0, mac: NO_MAC, fresh: Vec::new() }
     }
 
     pub fn is_open(&self) -> bool {
@@ -86,7 +89,21 @@ impl Book {
     }
 
     /// Goes on where the last record is, whoever wrote it; or begins. What was mended, in words.
+    ///
+    /// The numbers of records that are gone are not given again: so it shows for ever that they were there.
     pub fn open(&mut self) -> io::Result<Option<String>> {
+        let mended = self.find_end()?;
+        let gone = (self.seq < self.known).then(|| {
+            let first = std::mem::replace(&mut self.seq, self.known) + 1;
+            format!("records {first} to {}, which the store knows of, are not here", self.known)
+        });
+        Ok(match (mended, gone) {
+            (Some(mended), Some(gone)) => Some(format!("{mended}; {gone}")),
+            (mended, gone) => mended.or(gone),
+        })
+    }
+
+    fn find_end(&mut self) -> io::Result<Option<String>> {
         durable::make_dirs(&self.dir, 0o700)?;
         let segments = Segment::list(&self.dir)?;
         let mut mended = None;

@@ -37,6 +37,8 @@ pub type ToDisk = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 pub struct Parts {
     pub dir: PathBuf,
     pub key: AuditKey,
+    /// Number of a record that there must be.
+    pub known: u64,
     /// Bytes of a segment.
     pub most: u64,
     pub pulse: Arc<Pulse>,
@@ -106,10 +108,10 @@ struct Syncing {
 impl Sink {
     /// Starts both threads. Nothing is opened before the first record.
     pub fn start(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts { dir, key, most, pulse, herald, event, to_disk } = parts;
+        let Parts { dir, key, known, most, pulse, herald, event, to_disk } = parts;
         let begin = event("segment", "the records go on in this file");
         let sink = Arc::new(Self {
-            book: Mutex::new(Book::new(dir.clone(), key, most, begin)),
+            book: Mutex::new(Book::new(dir.clone(), key, most, begin, known)),
             dir,
             most,
             pulse,
@@ -188,6 +190,11 @@ impl Sink {
                 return Err(slow());
             }
         }
+    }
+
+    /// Number of the last record that is on the disk; 0 as long as none was written.
+    pub fn synced(&self) -> u64 {
+        self.syncing.lock().synced
     }
 
     /// Has all that was written so far synced without delay.

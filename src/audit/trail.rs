@@ -43,6 +43,8 @@ pub struct Settings {
 pub struct Origin {
     /// The store's.
     pub key: AuditKey,
+    /// Number of the last record that the store knows of.
+    pub known: u64,
     /// The store's account number.
     pub account: String,
     /// The daemon's own user, who counts as the account itself, as root does.
@@ -118,7 +120,7 @@ impl Trail {
     /// As [`Trail::start`], with something in the place of fdatasync(2).
     pub(crate) fn start_with(settings: Settings, origin: Origin, to_disk: ToDisk) -> Result<Self, AuditError> {
         let Settings { dir, witness, socket, fails_open, segment } = settings;
-        let Origin { key, account, own_uid, facts } = origin;
+        let Origin { key, known, account, own_uid, facts } = origin;
         let account: Arc<str> = account.into();
         let of_daemon = account.clone();
         let event: Event =
@@ -128,7 +130,7 @@ impl Trail {
         let witness = witness.map(|kind| Witness::new(kind, socket.as_deref()));
         let herald = witness.map(|witness| Herald::start(witness, pulse.clone(), event.clone())).transpose();
         let herald = herald.map_err(no_thread)?;
-        let parts = |dir| Parts { dir, key, most: segment, pulse, herald: herald.clone(), event, to_disk };
+        let parts = |dir| Parts { dir, key, known, most: segment, pulse, herald: herald.clone(), event, to_disk };
         let sink = dir.map(|dir| Sink::start(parts(dir))).transpose().map_err(no_thread)?;
         Ok(Self { sink, herald, fails_open, account, own_uid, facts })
     }
@@ -226,6 +228,11 @@ impl Trail {
         {
             log::error!("the audit is not at rest: {error}");
         }
+    }
+
+    /// Number of the last record that is on the disk; 0 as long as there is none of this process.
+    pub fn on_disk(&self) -> u64 {
+        self.sink.as_ref().map_or(0, |sink| sink.synced())
     }
 
     /// Where the chain has come to.

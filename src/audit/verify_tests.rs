@@ -33,7 +33,7 @@ fn key(byte: u8, store: u8) -> AuditKey {
 
 /// A chain of `words` in `dir`, in segments of `most` bytes.
 fn write(dir: &Path, key: AuditKey, most: u64, words: &[&str]) -> Book {
-    let mut book = Book::new(dir.to_owned(), key, most, body("begin"));
+    let mut book = Book::new(dir.to_owned(), key, most, body("begin"), 0);
     assert_eq!(book.open().unwrap(), None);
     for word in words {
         book.add(&body(word)).unwrap();
@@ -136,6 +136,43 @@ fn segments_follow_each_other_and_old_ones_may_go() {
     assert_eq!((defect.segment, defect.line, defect.what), (5, 1, Wrong::Missing));
 }
 
+/// What the store knows of is missed, however much of it is gone; and what it does not know of is not.
+#[test]
+fn an_end_that_is_gone_leaves_a_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(write(dir.path(), key(1, 1), 1 << 20, &WORDS));
+    let path = Segment::at(dir.path(), 1).path;
+    let whole = lines_of(&path);
+    // (lines that are left, the number that the store knows of, what is said, the next number, what verification finds)
+    for (left, known, said, next, found) in [
+        (6, 0, None, 7, None),
+        (6, 6, None, 7, None),
+        (5, 4, None, 6, None),
+        (5, 6, Some("records 6 to 6, "), 7, Some((6, 7, Wrong::Missing))),
+        (2, 6, Some("records 3 to 6, "), 7, Some((3, 7, Wrong::Missing))),
+        (6, 9, Some("records 7 to 9, "), 10, Some((7, 10, Wrong::Missing))),
+        // Of a chain that is elsewhere nothing is here; this one begins behind it.
+        (0, 6, Some("records 1 to 6, "), 7, None),
+    ] {
+        let case = format!("{left} left of those up to {known}");
+        fs::write(&path, whole[..left].concat()).unwrap();
+        let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"), known);
+        assert_eq!(
+            book.open().unwrap(),
+            said.map(|said| format!("{said}which the store knows of, are not here")),
+            "{case}"
+        );
+        book.add(&body("more")).unwrap();
+        book.add(&body("more")).unwrap();
+        let last = book.head().unwrap().seq;
+        let verified = verify(dir.path(), &key(1, 1), book.head().as_ref()).unwrap();
+        let defect = verified.defect.map(|defect| (defect.line, defect.seq, defect.what));
+        assert_eq!((lines_of(&path).len() > left, defect), (true, found), "{case}");
+        let begun = u64::from(left == 0);
+        assert_eq!(last, next + 1 + begun, "{case}");
+    }
+}
+
 #[test]
 fn a_chain_goes_on_where_it_was_left() {
     let dir = tempfile::tempdir().unwrap();
@@ -144,7 +181,7 @@ fn a_chain_goes_on_where_it_was_left() {
     // (what is behind the last record, whether something is mended)
     for (behind, mended) in [("", false), ("{\"seq\":7,\"ti", true), ("\0\0\0", true), ("", false)] {
         fs::write(&path, fs::read_to_string(&path).unwrap() + behind).unwrap();
-        let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"));
+        let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"), 0);
         assert_eq!(book.open().unwrap().is_some(), mended, "{behind:?}");
         book.add(&body("more")).unwrap();
         let head = book.head().unwrap();
@@ -153,7 +190,7 @@ fn a_chain_goes_on_where_it_was_left() {
     // A first record that was cut off, in a segment of its own.
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
     fs::write(Segment::at(dir.path(), 2).path, "{\"se").unwrap();
-    let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"));
+    let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"), 0);
     assert!(book.open().unwrap().unwrap().contains("segment 2"));
     book.add(&body("more")).unwrap();
     let head = book.head().unwrap();
@@ -163,7 +200,7 @@ fn a_chain_goes_on_where_it_was_left() {
     // What is no record is left for whoever verifies, and nothing is added to it.
     let path = Segment::at(dir.path(), 2).path;
     fs::write(&path, fs::read_to_string(&path).unwrap() + "nonsense\n").unwrap();
-    let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"));
+    let mut book = Book::new(dir.path().to_owned(), key(1, 1), 1 << 20, body("begin"), 0);
     assert!(book.open().unwrap().is_some());
     book.add(&body("more")).unwrap();
     let head = book.head().unwrap();

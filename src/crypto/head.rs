@@ -1,6 +1,7 @@
 //! The head: what the store held at its last commit, so that a row which is missing, or an old one, is found.
 //!
 //! `head = u64le counter || u32le next node || u64le records || u64le values || u64le wraps || digest[32] || slot mark[16] x 8`
+//! ` || u64le audited`
 
 use super::CryptoError;
 
@@ -21,6 +22,9 @@ pub struct Head {
     pub digest: SetDigest,
     /// Of the unlock slots, by number: one that was removed and put back has not the mark that stands here.
     pub slots: [SlotMark; SLOTS],
+    /// Number of the audit's last record that was on the disk before this commit; 0 where there never was one. A chain that ends
+    /// before it was cut off.
+    pub audited: u64,
 }
 
 /// The most unlock slots a store has: few, so that trying all of them costs little.
@@ -57,7 +61,8 @@ pub struct SetElement([u8; DIGEST_LEN]);
 const DIGEST_LEN: usize = 32;
 const MARK_LEN: usize = 16;
 const SLOTS_AT: usize = 8 + 4 + 3 * 8 + DIGEST_LEN;
-const HEAD_LEN: usize = SLOTS_AT + SLOTS * MARK_LEN;
+const AUDITED_AT: usize = SLOTS_AT + SLOTS * MARK_LEN;
+const HEAD_LEN: usize = AUDITED_AT + 8;
 
 impl SetElement {
     pub(super) fn from_bytes(bytes: [u8; DIGEST_LEN]) -> Self {
@@ -107,6 +112,7 @@ impl Head {
         }
         bytes.extend_from_slice(&self.digest.0);
         bytes.extend(self.slots.iter().flat_map(|mark| mark.0));
+        bytes.extend_from_slice(&self.audited.to_le_bytes());
         bytes
     }
 
@@ -130,6 +136,7 @@ impl Head {
                 mark.0.copy_from_slice(&bytes[SLOTS_AT + at * MARK_LEN..][..MARK_LEN]);
                 mark
             }),
+            audited: long(AUDITED_AT)?,
         })
     }
 }
@@ -173,7 +180,7 @@ mod tests {
         let mut slots = [SlotMark::NONE; SLOTS];
         slots[7] = SlotMark([9; MARK_LEN]);
         let digest = SetDigest([7; 32]);
-        let head = Head { counter: 1, next_node: 64, records: 2, values: 3, wraps: 4, digest, slots };
+        let head = Head { counter: 1, next_node: 64, records: 2, values: 3, wraps: 4, digest, slots, audited: 5 };
         assert_eq!(Head::from_bytes(&head.to_bytes()), Ok(head));
         assert!(Head::from_bytes(&[0; HEAD_LEN - 1]).is_err());
     }

@@ -144,7 +144,7 @@ fn found(kind: &str, given: &Given) -> Result<Json, &'static str> {
             let marks: String = head.slots.iter().map(|mark| hex(mark.as_bytes())).collect();
             Ok(json!({
                 "counter": head.counter, "next_node": head.next_node, "records": head.records, "values": head.values,
-                "wraps": head.wraps, "digest": hex(head.digest.as_bytes()), "slots": marks,
+                "wraps": head.wraps, "digest": hex(head.digest.as_bytes()), "slots": marks, "audited": head.audited,
             }))
         }
         other => panic!("there is no kind {other}"),

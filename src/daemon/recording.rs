@@ -56,6 +56,7 @@ impl Recording {
         let callers = Arc::new(CallerFacts::default());
         let origin = Origin {
             key: vault.audit_key(),
+            known: vault.audited(),
             account: vault.root()?.account.as_str().to_owned(),
             own_uid: rustix::process::geteuid().as_raw(),
             facts: Box::new(move |tid, closes| if closes { callers.remembered(tid) } else { callers.facts(tid) }),

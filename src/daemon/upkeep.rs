@@ -24,8 +24,8 @@ const REST: Duration = Duration::from_secs(60 * 60);
 const AGAIN: Duration = Duration::from_secs(10 * 60);
 /// How often it is measured how much room there is.
 const MEASURE: Duration = Duration::from_secs(5);
-/// How often shredding that failed is tried again, and records that could not be read; and how often it is kept which secrets were
-/// read, and how old the next purge may be that is shown.
+/// How often shredding that failed is tried again, and records that could not be read; how often it is kept which secrets were read
+/// and how far the audit has come; and how old the next purge may be that is shown.
 const RETRY: Duration = Duration::from_secs(60);
 /// The lowest priority.
 const NICE: i32 = 19;
@@ -94,6 +94,9 @@ impl Rest<'_> {
                 self.vault.look_for_purges();
                 if let Err(error) = self.vault.keep_reads(false) {
                     log::warn!("when secrets were last read is not kept yet: {error}");
+                }
+                if let Err(error) = self.vault.keep_audited() {
+                    log::warn!("the store does not know how far the audit has come: {error}");
                 }
             }
             if left <= MEASURE {

@@ -4,13 +4,14 @@
 //! can forget either. Refusals and texts are told by the surface that meets them. A vault without a trail records nothing.
 
 use super::boot::new_op;
+use super::ledger::Batch;
 use super::memory::may_wait;
 use super::{Caller, Loaded, Node, Vault, VaultError};
 use crate::audit::{AuditError, Entry, Facts, Outcome, Target, Ticket, Trail, Verified, Wanted, read, verify};
 use crate::crypto::AuditKey;
 use crate::id::{NodeId, VersionNo};
 use crate::secret::{Action, Identity, Refusal};
-use crate::store::StoreError;
+use crate::store::{Reservation, StoreError};
 use crate::value::Value;
 
 /// What a change is for.
@@ -40,6 +41,25 @@ impl Vault {
     /// The key of this store's audit.
     pub fn audit_key(&self) -> AuditKey {
         self.keyring.master.audit_key(self.keyring.store_id)
+    }
+
+    /// Number of the audit's last record that the store knows of.
+    pub fn audited(&self) -> u64 {
+        self.ledger.lock().head.audited
+    }
+
+    /// Has the store know how far the audit has come, so that it is found when its end is cut off. Each change does that as well.
+    ///
+    /// # Errors
+    /// As any change.
+    pub fn keep_audited(&self) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        if self.trail().is_none_or(|trail| trail.on_disk() <= ledger.head.audited) {
+            return Ok(());
+        }
+        // It is nobody's decision, so there is no record of it.
+        let nothing = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        self.commit(&mut ledger, nothing, of_daemon("upkeep")?, Some(Reservation::standing()))
     }
 
     /// Has every decision told to `trail` from now on. The first one stays.
@@ -343,7 +363,7 @@ mod tests {
                 segment: SEGMENT,
             };
             let (key, facts) = (vault.audit_key(), Box::new(|_, _| None));
-            let origin = Origin { key, account: "1".to_owned(), own_uid: 0, facts };
+            let origin = Origin { key, known: vault.audited(), account: "1".to_owned(), own_uid: 0, facts };
             let fails = Arc::new(AtomicBool::new(false));
             let (when, synced) = (fails.clone(), AtomicU64::new(0));
             // As a kernel does: what it cannot write it says once, and then it may have dropped it.
@@ -392,6 +412,11 @@ mod tests {
             assert!(matches!(outcome, Err(VaultError::Audit(AuditError::Untold(_)))) && !made, "{outcome:?}");
         }
         assert_eq!(room.vault.trail().unwrap().status()["state"], "blocked");
+        assert_eq!(
+            room.vault.audited(),
+            2,
+            "the segment's first and the first change: what may be lost is not counted on"
+        );
         room.fail(false);
         assert!(matches!(room.change(0o704), (Ok(()), true)));
         // The segment's first, the three that were made, and the gap: what was dropped was written again.

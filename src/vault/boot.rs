@@ -50,7 +50,7 @@ pub fn init(store: &dyn Store, source: &Source<'_>, kdf: KdfParams, owner: Owner
     let mut slots = [SlotMark::NONE; SLOTS];
     slots[0] = master.slot_mark(header.store, 0, &slot);
     let (next_node, digest) = (NodeId::FIRST_FREE.0, SetDigest::EMPTY);
-    let mut head = Head { counter: 1, next_node, records: 1, values: 0, wraps: 0, digest, slots };
+    let mut head = Head { counter: 1, next_node, records: 1, values: 0, wraps: 0, digest, slots, audited: 0 };
     let row = RowKey { node: NodeId::ROOT, no: 0 };
     head.digest.add(&master.set_element(
         header.store,

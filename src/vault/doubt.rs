@@ -32,7 +32,7 @@ pub(super) struct Doubt {
 #[derive(Clone)]
 enum After {
     /// The one in memory, or this one, which the commit was to write.
-    Unknown(Head),
+    Unknown(Box<Head>),
     /// The one in memory, where other rows were in the way; or one that is further on.
     Conflict,
 }
@@ -66,7 +66,7 @@ impl Vault {
     /// Notes that the outcome of `op`, which was to write `head`, puts the head in memory in doubt, if it does.
     pub(super) fn doubt(&self, op: OpId, head: Head, error: &CommitError) {
         let after = match error {
-            CommitError::Unknown(_) => After::Unknown(head),
+            CommitError::Unknown(_) => After::Unknown(Box::new(head)),
             CommitError::Conflict => After::Conflict,
             // Nothing was written.
             CommitError::Full | CommitError::Unavailable(_) | CommitError::TooLarge => return,
@@ -108,7 +108,7 @@ impl Vault {
         let may_be = match &doubt.after {
             // A request that had come before has an older revision, and has done nothing now.
             After::Unknown(written) if committed.is_some_and(|revision| revision > ledger.revision) => {
-                read.head == *written
+                read.head == **written
             }
             After::Unknown(_) => read.head == ledger.head,
             After::Conflict => read.head == ledger.head || read.head.counter > ledger.head.counter,

@@ -13,6 +13,7 @@ use super::feed::Gone;
 use super::happened::{Happened, happened};
 use super::slots::slot_node;
 use super::{Caller, Counts, Loaded, Node, Target, Vault, VaultError};
+use crate::audit::Trail;
 use crate::crypto::{Head, RecordContext, RowKey, SetElement, SlotMark};
 use crate::id::NodeId;
 use crate::sealed::Sealed;
@@ -229,6 +230,8 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let op = caller.op;
         batch.head.counter += 1;
+        // Not the record of this change: after a power cut it may be missing though the change is there.
+        batch.head.audited = batch.head.audited.max(self.trail().map_or(0, Trail::on_disk));
         let sealed = self.keyring.master.seal_head(self.keyring.store_id, &batch.head)?;
         let expect = Expect::Revision(ledger.revision);
         if let Some(doubt) = &*self.doubt.lock() {

@@ -191,10 +191,14 @@ impl Vault {
         self.clock.now()
     }
 
-    /// Leaves the store at rest: the engine's log is emptied, so that its files can be copied.
+    /// Leaves the store at rest: it knows how far the audit has come, and the engine's log is emptied, so that its files can be
+    /// copied.
     pub fn rest(&self) -> Result<(), VaultError> {
         if let Some(trail) = self.trail() {
             trail.rest();
+        }
+        if let Err(error) = self.keep_audited() {
+            log::warn!("the store does not know how far the audit has come: {error}");
         }
         let _ledger = self.ledger()?;
         self.shred()

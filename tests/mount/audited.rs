@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Mount, errno};
+use crate::harness::{KMSFS, Mount, errno, text};
 use crate::small_disk::SmallDisk;
 
 /// What is asked of memory is answered within this; and what waits for a sink that hangs, which is a second, within that. On a
@@ -345,6 +345,50 @@ fn a_second_sink_is_enough() {
     assert_eq!(mount.read(PATH), "two\n");
 }
 
+/// The store knows how far the chain has come: after an orderly end all of it, after another what was on the disk at the last change.
+#[test]
+fn an_end_that_was_cut_off_while_nothing_was_mounted_is_found() {
+    let mut mount = with_secret(&[]);
+    let segment = mount.audit().join(mount.status()["store"]["id"].as_str().unwrap()).join("00000001.jsonl");
+    let verify = |mount: &Mount| {
+        let output = Command::new(KMSFS).args(["audit", "verify"]).arg(mount.root()).output().unwrap();
+        (output.status.code(), text(&output.stderr) + &text(&output.stdout))
+    };
+    assert_eq!(mount.read(PATH), "one");
+    mount.stop();
+    let whole = std::fs::read_to_string(&segment).unwrap();
+    let last = whole.lines().count();
+    type End = fn(&mut Mount);
+    let cuts: [(&str, &str, End); 2] = [
+        ("\"GetSecretValue\"", "an orderly end", |_| ()),
+        ("\"close\"", "another end", |mount| {
+            mount.start();
+            for value in ["two", "three"] {
+                mount.write(PATH, value);
+            }
+            mount.kill();
+        }),
+    ];
+    for (cut, what, end) in cuts {
+        end(&mut mount);
+        let lines = std::fs::read_to_string(&segment).unwrap();
+        let kept: Vec<_> = lines.lines().take_while(|line| !line.contains(cut)).collect();
+        std::fs::write(&segment, kept.join("\n") + "\n").unwrap();
+        mount.start();
+        let records = mount.records();
+        let repair = records.iter().find(|record| record["gesture"] == "repair").expect(what);
+        let said = format!("records {} to ", kept.len() + 1);
+        assert!(repair["reason"].as_str().unwrap().contains(&said), "{what}: {repair}");
+        assert!(repair["seq"].as_u64().unwrap() > last as u64, "{what}: no number is given again: {repair}");
+        let (code, said) = verify(&mount);
+        assert!(code == Some(25) && said.contains("records are missing"), "{what}: {code:?} {said}");
+        assert!(mount.log().contains("which the store knows of, are not here"));
+        mount.stop();
+        // As if nobody had cut it.
+        std::fs::write(&segment, &whole).unwrap();
+    }
+}
+
 #[test]
 fn a_chain_that_cannot_be_begun_is_no_mount() {
     let mut mount = Mount::new();
@@ -352,7 +396,7 @@ fn a_chain_that_cannot_be_begun_is_no_mount() {
     let place = mount.dir.path().join("file");
     std::fs::write(&place, "").unwrap();
     let try_to = |audit: &std::path::Path| {
-        let mut command = Command::new(crate::harness::KMSFS);
+        let mut command = Command::new(KMSFS);
         command.args(["mount", "--anchor", "none", "--store"]).arg(mount.store()).arg("--key-file").arg(mount.key());
         command.arg("--log").arg(mount.log_file()).arg("--audit").arg(audit).arg(mount.root());
         let output = command.output().unwrap();

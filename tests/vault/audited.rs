@@ -14,7 +14,8 @@ fn audit(vault: &Arc<Vault>, dir: &std::path::Path) {
     let settings =
         Settings { dir: Some(dir.to_owned()), witness: None, socket: None, fails_open: false, segment: 1 << 20 };
     let account = vault.root().unwrap().account.as_str().to_owned();
-    let origin = Origin { key: vault.audit_key(), account, own_uid: 0, facts: Box::new(|_, _| None) };
+    let origin =
+        Origin { key: vault.audit_key(), known: vault.audited(), account, own_uid: 0, facts: Box::new(|_, _| None) };
     vault.audit_by(Trail::start(settings, origin).unwrap());
 }
 
@@ -47,6 +48,28 @@ fn a_change_that_fails_is_told_of_twice() {
     assert_eq!(told(&room.vault).len(), 5, "the chain goes on");
     let verified = room.vault.audit_verify().unwrap();
     assert_eq!((verified.defect, verified.records, verified.first), (None, 5, Some(1)));
+}
+
+#[test]
+fn the_store_knows_how_far_the_audit_has_come() {
+    let (mut room, dir) = (Room::new(), tempfile::tempdir().unwrap());
+    room.vault.keep_audited().unwrap();
+    assert_eq!(room.vault.audited(), 0);
+    audit(&room.vault, dir.path());
+    room.put(b"two");
+    room.put(b"three");
+    // The segment's first, and the first change, which was answered as made.
+    assert_eq!(room.vault.audited(), 2);
+    let changes = room.vault.counts().changes;
+    room.vault.rest().unwrap();
+    assert_eq!((room.vault.audited(), room.vault.counts().changes), (3, changes + 1));
+    room.vault.rest().unwrap();
+    room.vault.keep_audited().unwrap();
+    assert_eq!(room.vault.counts().changes, changes + 1, "nothing new is nothing to keep");
+    room.reopen();
+    assert_eq!(room.vault.audited(), 3);
+    room.put(b"four");
+    assert_eq!(room.vault.audited(), 3, "without an audit it stays as it is");
 }
 
 #[test]
