@@ -79,6 +79,7 @@ pub fn key(vault: &Vault, loaded: &Loaded) -> Result<Map<String, Json>, VaultErr
         "KeyId": key.name.as_str(),
         "Arn": resource(vault, "key", key.name.as_str())?,
         "DKMSInstanceId": instance_name(vault, loaded)?,
+        "Description": key.description.as_str(),
         "KeyState": key.state.to_string(),
         "KeySpec": "Aliyun_AES_256",
         "KeyUsage": "ENCRYPT/DECRYPT",

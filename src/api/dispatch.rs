@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::members::{Members, speakable};
-use super::{ApiError, Asked, Asker, Body, Touched, audit, lists, others, password, secrets, tags, values};
+use super::{ApiError, Asked, Asker, Body, Touched, audit, keys, lists, others, password, secrets, tags, values};
 use crate::secret::{Action, Action as A};
 use crate::vault::{Target, Vault};
 
@@ -50,8 +50,12 @@ const ACTIONS: &[Row] = &[
     reads("ListTagResources", A::ListTagResources, tags::list),
     reads("GetSecretPolicy", A::GetSecretPolicy, others::get_policy),
     changing("SetSecretPolicy", A::SetSecretPolicy, others::set_policy),
-    reads("DescribeKey", A::DescribeKey, others::describe_key),
-    reads("ListKeys", A::ListKeys, others::list_keys),
+    changing("CreateKey", A::CreateKey, keys::create),
+    reads("DescribeKey", A::DescribeKey, keys::describe),
+    reads("ListKeys", A::ListKeys, keys::list),
+    changing("EnableKey", A::EnableKey, keys::enable),
+    changing("DisableKey", A::DisableKey, keys::disable),
+    changing("UpdateKeyDescription", A::UpdateKeyDescription, keys::set_description),
     reads("ListKmsInstances", A::DescribeInstance, others::list_instances),
     reads("ListAuditRecords", A::ReadAudit, audit::list),
     reads("VerifyAuditRecords", A::ReadAudit, audit::verify),
@@ -59,10 +63,12 @@ const ACTIONS: &[Row] = &[
 ];
 
 /// Actions of KMS that generic secrets, or this program, do not have.
-const UNSUPPORTED: [(&str, &str); 3] = [
+const UNSUPPORTED: [(&str, &str); 5] = [
     ("RotateSecret", "rotating a generic secret by the service; PutSecretValue rotates it"),
     ("UpdateSecretRotationPolicy", "a rotation policy of a generic secret"),
     ("ListResourceTags", "tagging a key"),
+    ("ScheduleKeyDeletion", "scheduling the deletion of a key"),
+    ("CancelKeyDeletion", "scheduling the deletion of a key"),
 ];
 
 /// The names of all actions that are answered.

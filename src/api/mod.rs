@@ -6,13 +6,14 @@
 //! permission bits refuse in the tree is refused here.
 //!
 //! Reading order: `error` (what can be wrong), `members` (a request read), `plain` (values in JSON), `permit` (who may),
-//! `describe` (what KMS says of a thing), `page` and `walk` (lists), then the actions: `values`, `secrets`, `lists`, `tags`,
+//! `describe` (what KMS says of a thing), `page` and `walk` (lists), then the actions: `values`, `secrets`, `lists`, `tags`, `keys`,
 //! `others`, `password`, `audit`; `dispatch`, which finds the action by its name; and `reply`, the other side.
 
 mod audit;
 mod describe;
 mod dispatch;
 mod error;
+mod keys;
 mod lists;
 mod members;
 mod others;

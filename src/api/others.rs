@@ -1,19 +1,18 @@
-//! The actions on policies, keys and instances, as far as there is one of each.
+//! The actions on policies and instances, as far as there is one of each.
 
 use serde_json::Value as Json;
 
-use super::describe::{instance as described, key as described_key};
+use super::describe::instance as described;
 use super::lists::wrap;
 use super::members::Members;
 use super::page::Page;
 use super::permit::access_of;
 use super::{ApiError, Asked, Body, object};
-use crate::id::NodeId;
 use crate::secret::{Action, Refusal, Right, default_document};
 
 /// The only policy that a secret has.
 const POLICY: &str = "default";
-/// Rows of a page of ListKeys and ListKmsInstances, unless asked otherwise.
+/// Rows of a page of ListKmsInstances, unless asked otherwise.
 const USUAL_PAGE: usize = 10;
 
 /// GetSecretPolicy.
@@ -45,42 +44,6 @@ fn policy_name(request: &mut Members<'_>) -> Result<(), ApiError> {
         None | Some(POLICY) => Ok(()),
         Some(_) => Err(ApiError::NoSuchPolicy),
     }
-}
-
-/// DescribeKey.
-pub fn describe_key(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
-    let action = Action::DescribeKey;
-    let name = request.required("KeyId")?;
-    let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
-    asked.end(request, action)?;
-    asked.allow(&access_of(&instance)?, Right::Read, action, "the instance")?;
-    let key = asked.key(&instance, &name)?;
-    asked.reads(&key, action)?;
-    Ok(Body::Json(object! { "KeyMetadata": described_key(asked.vault, &key)? }))
-}
-
-/// ListKeys, of one instance.
-pub fn list_keys(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
-    let action = Action::ListKeys;
-    let page = Page::take(request, USUAL_PAGE)?;
-    let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
-    asked.end(request, action)?;
-    asked.allow(&access_of(&instance)?, Right::Read, action, "the instance")?;
-    let (mut filling, mut after) = (page.fill(), Some(NodeId(0)));
-    while let Some(from) = after {
-        let keys = asked.vault.keys(instance.id(), from, super::walk::PAGE)?;
-        for key in &keys.nodes {
-            filling.pass(|| {
-                let told = described_key(asked.vault, key)?;
-                let member = |name: &str| told.get(name).cloned().unwrap_or_default();
-                Ok(Json::from(object! { "KeyId": member("KeyId"), "KeyArn": member("Arn") }))
-            })?;
-        }
-        after = keys.next;
-    }
-    let (rows, mut told) = filling.end();
-    told.insert("Keys".to_owned(), wrap("Key", rows));
-    Ok(Body::Json(told))
 }
 
 /// ListKmsInstances: those that who asks can reach.

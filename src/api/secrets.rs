@@ -1,14 +1,12 @@
 //! The actions on a secret but for its values.
 
-use std::sync::Arc;
-
 use super::describe::{planned, secret};
 use super::members::{Members, invalid};
 use super::permit::Found;
 use super::values::{stage_label, version_id};
 use super::{ApiError, Asked, Body, object};
-use crate::secret::{Account, Action, KeyName, Policy, RecoveryWindow, Refusal, Right, SecretName};
-use crate::vault::{Loaded, Target};
+use crate::secret::{Account, Action, Policy, RecoveryWindow, Refusal, Right, SecretName};
+use crate::vault::Target;
 
 /// Characters of a name that are recorded: of a good one all, of a bad one as many.
 const SAID_MAX: usize = 192;
@@ -161,26 +159,30 @@ impl Asked<'_> {
     /// A secret's name, or its ARN.
     pub(super) fn secret_name(&self, text: &str) -> Result<SecretName, ApiError> {
         *self.target.borrow_mut() = Target { secret: Some(said(text)), ..Target::default() };
-        let Some(rest) = text.strip_prefix("acs:kms:") else { return Ok(SecretName::parse(text)?) };
-        let mut parts = rest.splitn(3, ':');
-        let (region, account, name) = (parts.next(), parts.next(), parts.next());
-        let name = name.and_then(|name| name.strip_prefix("secret/"));
-        let (Some(_), Some(account), Some(name)) = (region, account, name) else {
-            return Err(invalid("SecretName", "is neither a name nor the ARN of a secret"));
-        };
-        if account != self.account()?.as_str() {
-            return Err(ApiError::OtherAccount);
-        }
+        let Some(name) = self.named_by_arn("SecretName", "secret", text)? else { return Ok(SecretName::parse(text)?) };
         let name = SecretName::parse(name)?;
         self.target.borrow_mut().secret = Some(name.as_str().to_owned());
         Ok(name)
     }
 
-    /// The key `name` of `instance`.
-    pub(super) fn key(&self, instance: &Loaded, name: &str) -> Result<Arc<Loaded>, ApiError> {
-        let name = KeyName::parse(name.as_bytes())?;
-        let key = self.vault.key_named(instance.id(), &name)?;
-        Ok(key.ok_or(Refusal::NoSuchKey { name })?)
+    /// The name of a resource of `sort` in its ARN, which is the parameter `member`; `None` where that is no ARN.
+    pub(super) fn named_by_arn<'t>(
+        &self,
+        member: &'static str,
+        sort: &str,
+        text: &'t str,
+    ) -> Result<Option<&'t str>, ApiError> {
+        let Some(rest) = text.strip_prefix("acs:kms:") else { return Ok(None) };
+        let mut parts = rest.splitn(3, ':');
+        let (region, account, name) = (parts.next(), parts.next(), parts.next());
+        let name = name.and_then(|name| name.strip_prefix(sort)?.strip_prefix('/'));
+        let (Some(_), Some(account), Some(name)) = (region, account, name) else {
+            return Err(invalid(member, &format!("is neither a name nor the ARN of a {sort}")));
+        };
+        if account != self.account()?.as_str() {
+            return Err(ApiError::OtherAccount);
+        }
+        Ok(Some(name))
     }
 
     /// Takes the default policy, and refuses any other until policies are enforced.

@@ -79,6 +79,7 @@ enum Verb {
     Purge(data::purge::PurgeArgs),
     Tag(data::tag::TagArgs),
     Untag(data::untag::UntagArgs),
+    Key(data::key::KeyArgs),
     RandomPassword(data::random_password::RandomPasswordArgs),
     Exec(data::exec::ExecArgs),
     Api(data::api::ApiArgs),
@@ -159,6 +160,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         | Verb::Purge(_)
         | Verb::Tag(_)
         | Verb::Untag(_)
+        | Verb::Key(_)
         | Verb::RandomPassword(_)
         | Verb::Exec(_)
         | Verb::Api(_)
@@ -186,6 +188,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         Verb::Purge(args) => data::purge::run(&args),
         Verb::Tag(args) => data::tag::run(&args),
         Verb::Untag(args) => data::untag::run(&args),
+        Verb::Key(args) => data::key::run(&args),
         Verb::RandomPassword(args) => data::random_password::run(&args),
         Verb::Exec(args) => data::exec::run(&args),
         Verb::Audit(args) => data::audit::run(&args),

@@ -168,6 +168,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | NotAnEntry(_) => libc::EPERM,
         PolicyNotEnforced | Unsupported(_) => libc::EOPNOTSUPP,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
+        KeyStateStays => libc::EBUSY,
         NotYourScratch | NotPermitted { .. } | NotYourConversation | UnknownCaller => libc::EACCES,
         NotEmpty | InstanceStays => libc::ENOTEMPTY,
     }

@@ -106,7 +106,7 @@ pub const TREE: &[Row] = &[
     row(Kind::InstanceControl, Fixed("info"), Kind::InstanceInfo, File, B::ReadOnly, Some(A::DescribeInstance), None),
     row(Kind::InstanceControl, Fixed("recovery-window"), Kind::RecoveryWindow, File, B::Entry, Some(A::DescribeInstance), Some(A::UpdateInstance)),
 
-    row(Kind::Keys, Any, Kind::Key, Dir, B::Directory, Some(A::DescribeKey), None),
+    row(Kind::Keys, Any, Kind::Key, Dir, B::Directory, Some(A::DescribeKey), Some(A::CreateKey)),
     row(Kind::Key, Fixed("info"), Kind::KeyInfo, File, B::ReadOnly, Some(A::DescribeKey), None),
     row(Kind::Key, Fixed("state"), Kind::KeyState, File, B::Entry, Some(A::DescribeKey), Some(A::UpdateKeyState)),
     row(Kind::Key, Fixed("policy"), Kind::KeyPolicy, File, B::ReadOnly, Some(A::GetKeyPolicy), None),

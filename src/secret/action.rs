@@ -61,8 +61,16 @@ actions! {
     ListKeys,
     /// All that is known of a key but its material.
     DescribeKey,
-    /// Enabling, disabling, scheduling the deletion of a key.
+    /// A new key.
+    CreateKey,
+    /// A key may be used again.
+    EnableKey,
+    /// A key may not be used until it is enabled.
+    DisableKey,
+    /// Writing a key's state, whichever it is to be.
     UpdateKeyState,
+    /// What is said of a key.
+    UpdateKeyDescription,
     /// Reading a key's policy.
     GetKeyPolicy,
     /// A request to the api, which is of an action of its own.

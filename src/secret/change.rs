@@ -179,9 +179,8 @@ pub fn set_tags(secret: &Secret, tags: Tags, now: Timestamp) -> Result<Change, R
     Ok(Change::of(after))
 }
 
-/// UpdateSecret. One newline at the end is the file's, not the description's.
-pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<Change, Refusal> {
-    secret.not_scheduled()?;
+/// The description of a secret or a key that `bytes` are. One newline at the end is the file's, not the description's.
+pub fn description(bytes: &[u8]) -> Result<&str, Refusal> {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if bytes.len() > DESCRIPTION_MAX {
         return Err(Refusal::DescriptionTooLong);
@@ -190,6 +189,13 @@ pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<
     if text.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\t')) {
         return Err(Refusal::BadDescription);
     }
+    Ok(text)
+}
+
+/// UpdateSecret.
+pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<Change, Refusal> {
+    secret.not_scheduled()?;
+    let text = description(bytes)?;
     let mut after = secret.clone();
     if after.description != text {
         text.clone_into(&mut after.description);

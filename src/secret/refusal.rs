@@ -149,10 +149,10 @@ pub enum Refusal {
     #[error("a recovery window is a number of days from 7 to 30")]
     BadWindow,
     /// An entry that takes words was given another one.
-    #[error("the only word taken here is `{word}`")]
+    #[error("what can be written here is {words}")]
     BadState {
-        /// The word that it takes.
-        word: &'static str,
+        /// The words that it takes.
+        words: &'static str,
     },
     /// Said as soon as the write goes past the limit.
     #[error("a policy has at most 32,768 bytes")]
@@ -184,6 +184,9 @@ pub enum Refusal {
     /// As with a disabled key.
     #[error("the secret's key is scheduled for deletion")]
     KeyPendingDeletion,
+    /// A key that is scheduled for deletion is neither enabled nor disabled.
+    #[error("the key is scheduled for deletion: its state stays until that is taken back")]
+    KeyStateStays,
     /// rmdir(2) of a directory that something would be lost with.
     #[error("the directory holds a secret or other directories")]
     NotEmpty,
@@ -288,7 +291,7 @@ impl Refusal {
             BadTagValue { .. } => "InvalidParameter.TagValue",
             DuplicateTag { .. } | DuplicateTagKey { .. } => "Duplicate.TagKey",
             PolicyNotEnforced | Unsupported(_) => "UnsupportedOperation",
-            KeyChosen => "Rejected.StateModifiedFailed",
+            KeyChosen | KeyStateStays => "Rejected.StateModifiedFailed",
             NotYourScratch | NotPermitted { .. } | NotYourConversation | UnknownCaller => "Forbidden.NoPermission",
             KeyDisabled => "Rejected.Disabled",
             KeyPendingDeletion => "Rejected.PendingDeletion",
@@ -331,6 +334,7 @@ impl Refusal {
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
             TooManyLabels | TooManyTags => Some("remove one first"),
+            KeyDisabled => Some("`echo Enabled` into the key's state, or `kmsfs key enable`"),
             BadName { .. }
             | NameTooLong
             | ReservedName(_)
@@ -365,8 +369,8 @@ impl Refusal {
             | DescriptionTooLong
             | TextTooLong
             | BadDescription
-            | KeyDisabled
             | KeyPendingDeletion
+            | KeyStateStays
             | Unsupported(_)
             | NotYourScratch
             | TooManyDrafts

@@ -5,8 +5,8 @@
 //! may happen stands in `secret`.
 //!
 //! Reading order: `node` (what is stored), `error`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
-//! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `promise` (the
-//! verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`
+//! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `promise`
+//! (the verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`
 //! (telling of it), `purges`, `inherit`,
 //! `boot` and `slots` (making and
 //! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `scrub` (whether it is whole and the latest).
@@ -27,6 +27,7 @@ mod feed;
 mod happened;
 mod inherit;
 mod keyring;
+mod keys;
 mod ledger;
 mod load;
 mod memory;

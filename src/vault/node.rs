@@ -48,12 +48,17 @@ pub struct Instance {
 }
 
 /// A customer master key; its material stands in wraps of this node, one per version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// The name of its directory in `.keys/`.
     pub name: KeyName,
+    /// What is said of it, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// When it was made.
     pub created: Timestamp,
+    /// When its state or its description last changed.
+    pub changed: Timestamp,
     /// Whether values can be sealed and opened under it.
     pub state: KeyState,
     /// The version that wraps new data keys.

@@ -6,14 +6,15 @@ use parking_lot::MutexGuard;
 
 use super::audited::Purpose;
 use super::keyring::NODE_KEYS_NO;
+use super::keys::new_key;
 use super::ledger::{Batch, Ledger};
 use super::load::Domain;
-use super::node::{INSTANCE_NUMBERS, NEW_DIR_MODE, NEW_INSTANCE_MODE, NEW_VALUE_MODE, keys_list};
-use super::{Access, Caller, Directory, Instance, Key, Loaded, Node, SecretNode, Vault, VaultError};
+use super::node::{INSTANCE_NUMBERS, NEW_DIR_MODE, NEW_INSTANCE_MODE, NEW_VALUE_MODE};
+use super::{Access, Caller, Directory, Instance, Loaded, Node, SecretNode, Vault, VaultError};
 use crate::audit::Target;
-use crate::crypto::{Cmk, NodeKeys};
+use crate::crypto::NodeKeys;
 use crate::id::NodeId;
-use crate::secret::{Action, Component, InstanceName, KeyName, KeyState, RecoveryWindow, Refusal, Secret, SecretName};
+use crate::secret::{Action, Component, InstanceName, KeyName, RecoveryWindow, Refusal, Secret, SecretName};
 use crate::store::{Place, Reservation, RowId};
 use crate::time::Timestamp;
 
@@ -34,8 +35,6 @@ pub struct AccessChange {
 const DIR_BITS: u16 = 0o777;
 /// The permission bits that a value keeps: a secret is never executed.
 const VALUE_BITS: u16 = 0o666;
-/// The version that a new key begins with.
-const FIRST_KEY_VERSION: u32 = 1;
 
 impl Vault {
     /// Makes the instance `name`, with a key named `default`.
@@ -76,14 +75,7 @@ impl Vault {
         let keys = NodeKeys::generate()?;
         let wrap = self.keyring.master.wrap_node_keys(self.keyring.wrap_context(instance, own), &keys)?;
         self.add_wrap(batch, own, wrap);
-        let material = RowId { node: key, no: FIRST_KEY_VERSION };
-        let wrap = self.keyring.master.wrap_cmk(self.keyring.wrap_context(instance, material), &Cmk::generate()?)?;
-        self.add_wrap(batch, material, wrap);
-        let name = KeyName::default_key();
-        let index = crate::store::Index(keys.index(Domain::Key.label(), name.as_str().as_bytes()));
-        let place = Place { scope: instance, parent: keys_list(instance), index };
-        let node = Node::Key(Key { name, created: now, state: KeyState::Enabled, primary: FIRST_KEY_VERSION });
-        self.put_sealed_by(batch, &keys, key, place, node, None)
+        self.put_key(batch, &keys, instance, key, new_key(KeyName::default_key(), String::new(), now))
     }
 
     /// Makes the directory `name` in `parent` (an instance or a directory), with the draft of a secret.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use libc::{EEXIST, EIDRM, EINVAL, EISDIR, ENOENT, EPERM};
+use libc::{EEXIST, EIDRM, EINVAL, EISDIR, EKEYREVOKED, ENOENT, EPERM};
 
 use crate::reference::{
     Base, By, Bytes, Content, Draft, Flags, Held, Model, Node, Outcome, SILENT, Spot, Target, Text,
@@ -15,7 +15,11 @@ impl Model {
         match node {
             Node::Current(at, dir) | Node::Version(at, dir, _) => {
                 let (_, scheduled) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
-                if scheduled { Err(&[EIDRM]) } else { self.stored(node) }
+                if scheduled {
+                    return Err(&[EIDRM]);
+                }
+                self.usable(at, dir)?;
+                self.stored(node)
             }
             _ => self.stored(node),
         }
@@ -38,7 +42,7 @@ impl Model {
             }
             Node::Window(at) => text(format!("{}\n", self.instances[at].days).into_bytes()),
             Node::TrashedState(..) => text(b"PendingDeletion\n".to_vec()),
-            Node::KeyState(_) => text(b"Enabled\n".to_vec()),
+            Node::KeyState(at, key) => text(self.key_state(at, key)),
             Node::Scratch(serial) => match &self.scratches.get(serial).ok_or(&[ENOENT][..])?.content {
                 Content::File(bytes) => text(bytes.clone()),
                 Content::Link(_) => Err(SILENT),
@@ -53,7 +57,7 @@ impl Model {
             Text::Tags => secret.render_tags(),
             Text::Description if secret.description.is_empty() => Vec::new(),
             Text::Description => format!("{}\n", secret.description).into_bytes(),
-            Text::Cmk => b"default\n".to_vec(),
+            Text::Cmk => format!("{}\n", secret.key).into_bytes(),
             Text::Policy => self.default_policy().into_bytes(),
         })
     }
@@ -76,7 +80,7 @@ impl Model {
                 Held::Value { secret: secret.serial, version: id.ok_or(SILENT)?.serial, bytes }
             }
             Node::Scratch(serial) => Held::Scratch(*serial),
-            Node::Text(..) | Node::Window(_) | Node::TrashedState(..) | Node::KeyState(_) => {
+            Node::Text(..) | Node::Window(_) | Node::TrashedState(..) | Node::KeyState(..) => {
                 Held::Text(Some(self.stored(&node)?))
             }
             Node::Info(..) | Node::Fixed => Held::Text(None),
@@ -92,6 +96,10 @@ impl Model {
             let (secret, scheduled) = model.secret_at(at, dir).ok_or(&[ENOENT][..])?;
             if scheduled { Err(&[EIDRM][..]) } else { Ok(secret.serial) }
         };
+        if let Node::Current(at, dir) | Node::Version(at, dir, _) = &node {
+            secret(self, at, dir)?;
+            self.usable(at, dir)?;
+        }
         let mut opened = None;
         let (target, adds) = match &node {
             Node::Scratch(serial) => {
@@ -110,7 +118,7 @@ impl Model {
             Node::Text(at, dir, kind) => (Target::Text(secret(self, at, dir)?, *kind), *kind == Text::Tags),
             Node::TrashedState(at, dir) => (Target::State(self.instances[at].trash[dir].secret.serial), false),
             Node::Window(at) => (Target::Window(at.clone()), false),
-            Node::KeyState(_) => return Err(SILENT),
+            Node::KeyState(at, key) => (Target::KeyState(at.clone(), key.clone()), false),
             Node::Info(..) | Node::Fixed => return Err(&[EPERM]),
             Node::Stage(..) => return Err(SILENT),
             _ => return Err(&[EISDIR, EPERM]),
@@ -141,6 +149,7 @@ impl Model {
         let sed = name.len() == 9 && name.starts_with(b"sed") && mkostemp;
         match parent {
             Node::Dir(at, dir) if name == b"current" => {
+                self.usable(at, dir)?;
                 self.restore_in_place(at, dir);
                 let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
                 Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Current(secret), flags) }))
@@ -162,6 +171,7 @@ impl Model {
             }
             Node::Versions(at, dir) => {
                 let id = grammar(name, 64)?;
+                self.usable(at, dir)?;
                 self.restore_in_place(at, dir);
                 let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
                 Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Version(secret, id), flags) }))
@@ -183,6 +193,7 @@ impl Model {
     pub fn read(&self, held: &Held) -> Outcome<Option<Bytes>> {
         match held {
             Held::Value { secret, bytes, .. } => match self.secret(*secret) {
+                Some((_, false, ..)) if !self.is_usable(*secret) => Err(&[EKEYREVOKED]),
                 Some((_, false, ..)) => Ok(Some(bytes.clone())),
                 Some((_, true, ..)) => Err(&[EIDRM]),
                 None => Err(&[ENOENT]),
@@ -210,18 +221,25 @@ impl Model {
                 if scheduled {
                     return Err(&[EIDRM]);
                 }
-                match (&draft.target, draft.opened) {
+                let present = match (&draft.target, draft.opened) {
                     (Target::Current(_), _) => {
                         Ok(secret.current().map_or(Vec::new(), |version| version.bytes.to_vec()))
                     }
                     (_, Some(opened)) => self.pinned(opened).map(|bytes| bytes.to_vec()),
                     (_, None) => Ok(Vec::new()),
-                }
+                }?;
+                // A version that is gone is that first.
+                if self.is_usable(*serial) { Ok(present) } else { Err(&[EKEYREVOKED]) }
             }
             Target::Text(secret, kind) => self.text(*secret, *kind),
             Target::State(secret) => self.secret(*secret).map(|_| b"PendingDeletion\n".to_vec()).ok_or(&[ENOENT]),
             Target::Window(at) => Ok(format!("{}\n", self.instances[at].days).into_bytes()),
+            Target::KeyState(at, key) => Ok(self.key_state(at, key)),
         }
+    }
+
+    fn key_state(&self, at: &str, key: &str) -> Vec<u8> {
+        if self.instances[at].keys[key].enabled { b"Enabled\n".to_vec() } else { b"Disabled\n".to_vec() }
     }
 
     /// A version that is stored, or that a reader has open.

@@ -4,7 +4,7 @@ use libc::{EEXIST, EIDRM, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMP
 
 use crate::names::scratch_name;
 use crate::reference::{
-    Access, By, Content, Dir, Instance, Model, Node, Outcome, SILENT, Scratch, Secret, Spot, Trashed,
+    Access, By, Content, Dir, Instance, Key, Model, Node, Outcome, SILENT, Scratch, Secret, Spot, Trashed,
 };
 use crate::rules::{RESERVED, component, grammar};
 
@@ -31,13 +31,20 @@ impl Model {
             Node::Root => {
                 let name = grammar(name, 64)?;
                 let (dirs, trash) = Default::default();
-                let made = Instance { access: access(mode & 0o755), created: now, changed: now, days: 30, dirs, trash };
+                let keys = [("default".to_owned(), Key { created: now, changed: now, enabled: true })].into();
+                let access = access(mode & 0o755);
+                let made = Instance { access, created: now, changed: now, days: 30, keys, dirs, trash };
                 self.instances.insert(name, made);
                 self.root.2 = now;
                 Ok(())
             }
             Node::Instance(at) => self.make_dir(at, None, name, access(mode & 0o750)),
             Node::Dir(at, dir) => self.make_dir(at, Some(dir), name, access(mode & 0o750)),
+            Node::Keys(at) => {
+                let key = Key { created: now, changed: now, enabled: true };
+                self.instances.get_mut(at).ok_or(SILENT)?.keys.insert(grammar(name, 64)?, key);
+                Ok(())
+            }
             _ => Err(SILENT),
         }
     }
@@ -56,7 +63,7 @@ impl Model {
             return Err(&[EEXIST]);
         }
         self.touch(at, above);
-        let dir = Dir { access, created: now, changed: now, secret: Some(Secret::draft(serial, now)) };
+        let dir = Dir { access, created: now, changed: now, secret: Some(Secret::draft(serial, "default", now)) };
         self.instances.get_mut(at).ok_or(SILENT)?.dirs.insert(full, dir);
         Ok(())
     }
@@ -154,7 +161,7 @@ impl Model {
                 Ok(())
             }
             Node::Instance(_) => Err(&[ENOTEMPTY, EPERM]),
-            Node::Trashed(..) | Node::Trash(_) | Node::Keys(_) | Node::Key(_) => Err(&[EPERM]),
+            Node::Trashed(..) | Node::Trash(_) | Node::Keys(_) | Node::Key(..) => Err(&[EPERM]),
             Node::InstanceControl(_) | Node::Control => Err(&[EPERM]),
             _ => Err(&[ENOTDIR, EPERM]),
         }
@@ -260,6 +267,7 @@ impl Model {
                 let id = grammar(to.1, 64)?;
                 let (now, version) = (self.now, self.serial());
                 let secret = self.secret_at(at, dir).expect("a directory has a secret").0.serial;
+                self.may_put(secret, |secret| secret.put(Some(&id), bytes, version, now))?;
                 self.live(secret)?.put(Some(&id), bytes, version, now)?;
             }
             (Content::File(_), Node::Dir(at, dir))
@@ -268,8 +276,9 @@ impl Model {
                 let mut after = self.clone();
                 after.restore_in_place(at, dir);
                 let (now, version) = (after.now, after.serial());
-                let secret = after.dir_mut(at, dir).and_then(|dir| dir.secret.as_mut()).ok_or(SILENT)?;
-                secret.put(None, bytes, version, now)?;
+                let serial = after.secret_at(at, dir).ok_or(SILENT)?.0.serial;
+                after.may_put(serial, |secret| secret.put(None, bytes, version, now))?;
+                after.live(serial)?.put(None, bytes, version, now)?;
                 *self = after;
             }
             (Content::File(bytes), Node::Dir(..)) => match target {
@@ -381,10 +390,10 @@ impl Model {
         match (node, parent) {
             (Node::Control, _) => Some((self.root.0, 0o555, 0o777)),
             (Node::Fixed, Node::Control) => Some((self.root.0, 0o444, 0o666)),
-            (Node::Fixed, Node::InstanceControl(at) | Node::Key(at)) => info(instance(at)),
-            (Node::InstanceControl(at) | Node::Keys(at) | Node::Key(at), _) => directory(instance(at)),
+            (Node::Fixed, Node::InstanceControl(at) | Node::Key(at, _)) => info(instance(at)),
+            (Node::InstanceControl(at) | Node::Keys(at) | Node::Key(at, _), _) => directory(instance(at)),
             (Node::Trash(at), _) => Some((instance(at), 0o1777, 0o777)),
-            (Node::Window(at) | Node::KeyState(at), _) => text(instance(at)),
+            (Node::Window(at) | Node::KeyState(at, _), _) => text(instance(at)),
             (Node::Trashed(at, full), _) => directory(self.instances[at].trash[full].access),
             (Node::TrashedState(at, full), _) => text(self.instances[at].trash[full].access),
             (Node::Info(at, full), Node::Trashed(..)) => info(self.instances[at].trash[full].access),

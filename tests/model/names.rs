@@ -33,10 +33,10 @@ impl Model {
                 "recovery-window" => Some(Node::Window(at.clone())),
                 _ => None,
             },
-            Node::Keys(at) => (name == "default").then(|| Node::Key(at.clone())),
-            Node::Key(at) => match name {
+            Node::Keys(at) => self.instances[at].keys.contains_key(name).then(|| Node::Key(at.clone(), owned())),
+            Node::Key(at, key) => match name {
                 "info" | "policy" => Some(Node::Fixed),
-                "state" => Some(Node::KeyState(at.clone())),
+                "state" => Some(Node::KeyState(at.clone(), key.clone())),
                 _ => None,
             },
             Node::Trash(at) => {

@@ -197,6 +197,7 @@ fn anything() -> impl Strategy<Value = Path> + Clone {
         "p/.keys/default",
         "p/.keys/default/state",
         "p/.keys/other",
+        "p/.keys/other/state",
         "p/.deleted",
         "p/.x",
         "p/a/fields/x",
@@ -214,6 +215,11 @@ fn anything() -> impl Strategy<Value = Path> + Clone {
     ]
 }
 
+/// A key's state.
+fn key() -> impl Strategy<Value = Path> + Clone {
+    prop::sample::select(vec!["p/.keys/default/state", "p/.keys/other/state"]).prop_map(path)
+}
+
 const VALUES: &[&[u8]] = &[b"a", b"b", b"ab", b"secret\n", b"\xff\xfe", b"{\"user\":\"u\"}"];
 const TAG_FILES: &[&[u8]] = &[
     b"env=prod\n",
@@ -228,7 +234,9 @@ const TAG_FILES: &[&[u8]] = &[
     b"=v",
     b"k=",
 ];
-const WORDS: &[&[u8]] = &[b"purge", b"purge\n", b"14\n", b"6", b"default\n", b"other", b"{}", b" "];
+const KEYS: &[&[u8]] = &[b"default\n", b"other"];
+const ORDERS: &[&[u8]] = &[b"Enabled\n", b"Enabled", b"Disabled\n"];
+const WORDS: &[&[u8]] = &[b"purge", b"purge\n", b"14\n", b"6", b"default\n", b"other", b"Disabled", b"{}", b" "];
 const SIZES: &[usize] = &[64, 8_193, 30_719, 30_720, 30_721, 32_769];
 
 fn data() -> impl Strategy<Value = Data> + Clone {
@@ -293,6 +301,12 @@ fn gesture() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(move |(from, to)| one(Op::Rename(path(from), path(to), false))),
         2 => trashed("state").prop_map(|path| put(path, Data::Bytes(b"purge\n"))),
         2 => (Just(path("p/.instance/recovery-window")), data()).prop_map(|(path, data)| put(path, data)),
+        1 => Just(one(Op::Mkdir(path("p/.keys/other"), 0o777))),
+        2 => (dir(), prop::sample::select(KEYS)).prop_map(|(dir, key)| {
+            put(dir.join(&[b"cmk"]), Data::Bytes(key))
+        }),
+        3 => (key(), prop::sample::select(ORDERS))
+            .prop_map(|(key, word)| put(key, Data::Bytes(word))),
         4 => (dir(), label(), version()).prop_map(move |(dir, label, id)| {
             let target = [b"../versions/", id.as_slice()].concat();
             one(Op::Symlink(dir.join(&[b"stages", &label]), target))
@@ -373,12 +387,15 @@ fn prelude() -> impl Strategy<Value = Vec<Op>> {
     let full = [a.clone(), fill(&path("p/a"), 9)].concat();
     let both = [nested, value("p/a/current"), value("p/a/b/current")].concat();
     let deleted = [both.clone(), rm_r(&path("p/a/b"), true), rm_r(&path("p/a"), false)].concat();
+    let key = vec![Op::Mkdir(path("p/.keys/other"), 0o777)];
+    let keyed = [a.clone(), key, put(path("p/a/cmk"), Data::Bytes(b"other\n")), value("p/a/current")].concat();
     prop_oneof![
         2 => Just(a),
         4 => Just(live),
         2 => Just(full),
         3 => Just(both),
         2 => Just(deleted),
+        2 => Just(keyed),
     ]
 }
 

@@ -27,6 +27,8 @@ pub enum Shape {
     File(Bytes),
     /// A document, compared by its members.
     Json(serde_json::Value),
+    /// A value whose key is disabled.
+    Revoked,
     /// A file that the model says nothing about.
     Other,
 }
@@ -96,18 +98,20 @@ impl Painter<'_> {
         let instance = &self.model.instances[at];
         let access = instance.access;
         let (mode, times) = (access.mode, [instance.changed, instance.changed, instance.created]);
-        let born = [instance.created; 3];
         self.put(at, access, mode, times, Shape::Directory, true);
         self.put(&format!("{at}/.instance"), access, mode, times, Shape::Directory, true);
         self.put(&format!("{at}/.instance/info"), access, mode & 0o444, times, Shape::Other, true);
         let days = file(format!("{}\n", instance.days));
         self.put(&format!("{at}/.instance/recovery-window"), access, mode & 0o666, times, days, true);
         self.put(&format!("{at}/.keys"), access, mode, times, Shape::Directory, true);
-        self.put(&format!("{at}/.keys/default"), access, mode, born, Shape::Directory, true);
-        self.put(&format!("{at}/.keys/default/info"), access, mode & 0o444, born, Shape::Other, true);
-        self.put(&format!("{at}/.keys/default/policy"), access, mode & 0o444, born, Shape::Other, true);
-        let state = file("Enabled\n".into());
-        self.put(&format!("{at}/.keys/default/state"), access, mode & 0o666, born, state, true);
+        for (name, key) in &instance.keys {
+            let (path, times) = (format!("{at}/.keys/{name}"), [key.changed, key.changed, key.created]);
+            self.put(&path, access, mode, times, Shape::Directory, true);
+            self.put(&format!("{path}/info"), access, mode & 0o444, times, Shape::Other, true);
+            self.put(&format!("{path}/policy"), access, mode & 0o444, times, Shape::Other, true);
+            let state = file(if key.enabled { "Enabled\n" } else { "Disabled\n" }.into());
+            self.put(&format!("{path}/state"), access, mode & 0o666, times, state, true);
+        }
         self.put(&format!("{at}/.deleted"), access, 0o1777, times, Shape::Directory, true);
         for (full, trashed) in &instance.trash {
             let access = trashed.access;
@@ -144,7 +148,7 @@ impl Painter<'_> {
         for (entry, kind) in TEXTS {
             let content = match kind {
                 Text::Policy => file(self.model.default_policy()),
-                Text::Cmk => file("default\n".into()),
+                Text::Cmk => file(format!("{}\n", secret.key)),
                 Text::Tags => Shape::File(secret.render_tags().into()),
                 Text::Description if secret.description.is_empty() => file(String::new()),
                 Text::Description => file(format!("{}\n", secret.description)),
@@ -155,22 +159,23 @@ impl Painter<'_> {
         let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.requested + trashed.days * DAY));
         self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, listed);
         if !scheduled {
-            self.versions(&path, access, secret);
+            self.versions(&path, access, secret, instance.keys[&secret.key].enabled);
         }
         self.scratches(&Spot::Dir(at.into(), name.into()), &path);
         self.scratches(&Spot::Versions(at.into(), name.into()), &format!("{path}/versions"));
         self.scratches(&Spot::Stages(at.into(), name.into()), &format!("{path}/stages"));
     }
 
-    fn versions(&mut self, path: &str, access: Access, secret: &Secret) {
+    fn versions(&mut self, path: &str, access: Access, secret: &Secret, usable: bool) {
+        let value = |bytes: &Bytes| if usable { Shape::File(bytes.clone()) } else { Shape::Revoked };
         if let Some(current) = secret.current() {
             let times = [secret.rotated, secret.updated, secret.created];
-            let content = Shape::File(current.bytes.clone());
+            let content = value(&current.bytes);
             self.put(&format!("{path}/current"), access, access.value_mode, times, content, true);
         }
         for version in &secret.versions {
             let times = [version.created, secret.updated, version.created];
-            let content = Shape::File(version.bytes.clone());
+            let content = value(&version.bytes);
             self.put(&format!("{path}/versions/{}", version.id), access, access.value_mode, times, content, true);
         }
         let times = [secret.updated, secret.updated, secret.created];
@@ -202,7 +207,7 @@ impl Painter<'_> {
             "SecretName": name,
             "SecretType": "Generic",
             "DKMSInstanceId": at,
-            "EncryptionKeyId": "default",
+            "EncryptionKeyId": secret.key,
             "Description": secret.description,
             "CreateTime": rfc3339(secret.created),
             "UpdateTime": rfc3339(secret.updated),

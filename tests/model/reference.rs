@@ -44,6 +44,8 @@ pub struct Version {
 #[derive(Debug, Clone)]
 pub struct Secret {
     pub serial: u64,
+    /// The name of its key.
+    pub key: String,
     /// In order of creation.
     pub versions: Vec<Version>,
     /// Label to version id.
@@ -79,11 +81,19 @@ pub struct Dir {
 }
 
 #[derive(Debug, Clone)]
+pub struct Key {
+    pub created: u64,
+    pub changed: u64,
+    pub enabled: bool,
+}
+
+#[derive(Debug, Clone)]
 pub struct Instance {
     pub access: Access,
     pub created: u64,
     pub changed: u64,
     pub days: u64,
+    pub keys: BTreeMap<String, Key>,
     pub dirs: BTreeMap<String, Dir>,
     pub trash: BTreeMap<String, Trashed>,
 }
@@ -149,8 +159,8 @@ pub enum Node {
     InstanceControl(String),
     Window(String),
     Keys(String),
-    Key(String),
-    KeyState(String),
+    Key(String, String),
+    KeyState(String, String),
     Trash(String),
     Trashed(String, String),
     TrashedState(String, String),
@@ -173,6 +183,7 @@ pub enum Target {
     Text(u64, Text),
     State(u64),
     Window(String),
+    KeyState(String, String),
 }
 
 /// How a draft's bytes stand to the file's present content.
@@ -275,6 +286,17 @@ impl Model {
             return Err(&[libc::EIDRM]);
         }
         self.dir_mut(&instance, &name).and_then(|dir| dir.secret.as_mut()).ok_or(SILENT)
+    }
+
+    /// EKEYREVOKED while the key of the secret in that directory is disabled.
+    pub fn usable(&self, at: &str, dir: &str) -> Outcome<()> {
+        let (secret, _) = self.secret_at(at, dir).ok_or(SILENT)?;
+        if self.instances[at].keys[&secret.key].enabled { Ok(()) } else { Err(&[libc::EKEYREVOKED]) }
+    }
+
+    /// The same of the secret numbered `serial`.
+    pub fn is_usable(&self, serial: u64) -> bool {
+        self.secret(serial).is_none_or(|(secret, _, at, _)| self.instances[&at].keys[&secret.key].enabled)
     }
 
     /// Everything committed is still there; what was open or in memory is gone.

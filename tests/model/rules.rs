@@ -11,9 +11,10 @@ const CURRENT: &str = "ACSCurrent";
 const PREVIOUS: &str = "ACSPrevious";
 
 impl Secret {
-    pub fn draft(serial: u64, now: u64) -> Self {
+    pub fn draft(serial: u64, key: &str, now: u64) -> Self {
         Self {
             serial,
+            key: key.to_owned(),
             versions: Vec::new(),
             stages: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -199,6 +200,16 @@ pub fn parse_description(bytes: &[u8]) -> Result<String, Errnos> {
     let text = std::str::from_utf8(bytes).map_err(|_| SILENT)?;
     let bad = text.chars().any(|char| char.is_control() && char != '\n' && char != '\t');
     if bad { Err(SILENT) } else { Ok(text.to_owned()) }
+}
+
+/// What is written to a key's state: whether it is to be enabled.
+pub fn parse_order(bytes: &[u8]) -> Result<bool, Errnos> {
+    match bytes.trim_ascii() {
+        b"Enabled" => Ok(true),
+        b"Disabled" => Ok(false),
+        b"PendingDeletion" => Err(&[libc::EOPNOTSUPP]),
+        _ => Err(&[libc::EINVAL]),
+    }
 }
 
 pub fn parse_days(bytes: &[u8]) -> Result<u64, Errnos> {

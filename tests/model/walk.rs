@@ -186,7 +186,10 @@ impl<'a> Walk<'a> {
             // database that is made anew: it has tests of its own, and ten thousand walks would make one each step.
             return Ok(Shape::Other);
         }
-        let handle = self.tree.open_to_read(self.who, ino).map_err(|error| error.to_string())?;
+        let handle = match self.tree.open_to_read(self.who, ino) {
+            Err(error) if error.errno() == libc::EKEYREVOKED => return Ok(Shape::Revoked),
+            opened => opened.map_err(|error| error.to_string())?,
+        };
         if ino.kind == Kind::Events {
             // What happened before an open is not told to it.
             self.tree.release(self.who, handle);

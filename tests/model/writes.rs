@@ -1,9 +1,9 @@
 //! Writing, and what a close stores.
 
-use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, ENOENT};
+use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, EKEYREVOKED, ENOENT, EPERM};
 
 use crate::reference::{Base, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
-use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_tags};
+use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_order, parse_tags};
 
 impl Model {
     fn draft(&self, at: usize) -> Outcome<Draft> {
@@ -58,6 +58,10 @@ impl Model {
                 if scheduled {
                     return Err(&[EIDRM]);
                 }
+                if !self.is_usable(*serial) {
+                    // What is there is not looked at.
+                    return Err(&[EKEYREVOKED, EEXIST, EFBIG]);
+                }
                 let same = end <= version.bytes.len() as u64 && version.bytes[at as usize..end as usize] == *data;
                 if !same {
                     return Err(&[EEXIST]);
@@ -86,6 +90,7 @@ impl Model {
             }
             (Target::Text(serial, kind), Some(lines)) => self.foresee_lines(*serial, *kind, lines, draft.base),
             (Target::Window(_), Some(lines)) => parse_days(lines).map(|_| ()),
+            (Target::KeyState(..), Some(lines)) => parse_order(lines).map(|_| ()),
             (Target::State(_), Some(lines)) if lines.trim_ascii() != b"purge" => Err(&[EINVAL]),
             _ => Ok(()),
         }
@@ -101,11 +106,7 @@ impl Model {
                 if all.len() > 20 { Err(&[libc::EDQUOT][..]) } else { Ok(()) }
             }),
             Text::Description => parse_description(lines).map(|_| ()),
-            Text::Cmk => match grammar(lines.trim_ascii(), 64) {
-                Ok(name) if name == "default" => Ok(()),
-                Ok(_) => Err(&[libc::ENOKEY][..]),
-                Err(errnos) => Err(errnos),
-            },
+            Text::Cmk => self.chosen(serial, lines).map(|_| ()),
             Text::Policy => Ok(()),
         };
         let state: Outcome<()> = match secret {
@@ -198,10 +199,15 @@ impl Model {
                     bytes.extend_from_slice(secret.current().map_or(&[][..], |version| &version.bytes));
                 }
                 bytes.extend_from_slice(&draft.bytes);
-                secret.put(None, &bytes, version, now)?;
+                self.may_put(*serial, |secret| secret.put(None, &bytes, version, now))?;
+                self.live(*serial)?.put(None, &bytes, version, now)?;
                 draft.behind = bytes.len() as u64;
             }
-            Target::Version(serial, id) => self.live(*serial)?.put(Some(id), &draft.bytes, version, now)?,
+            Target::Version(serial, id) => {
+                self.live(*serial)?;
+                self.may_put(*serial, |secret| secret.put(Some(id), &draft.bytes, version, now))?;
+                self.live(*serial)?.put(Some(id), &draft.bytes, version, now)?;
+            }
             Target::Text(serial, kind) => {
                 self.store_text(*serial, *kind, &draft.bytes, adds)?;
                 draft.behind = self.text(*serial, *kind)?.len() as u64;
@@ -210,6 +216,13 @@ impl Model {
                 let days = parse_days(&draft.bytes)?;
                 let instance = self.instances.get_mut(at).ok_or(SILENT)?;
                 (instance.days, instance.changed) = (days, now);
+            }
+            Target::KeyState(at, key) => {
+                let enabled = parse_order(&draft.bytes)?;
+                let key = self.instances.get_mut(at).and_then(|at| at.keys.get_mut(key)).ok_or(SILENT)?;
+                if key.enabled != enabled {
+                    (key.enabled, key.changed) = (enabled, now);
+                }
             }
             Target::State(serial) => {
                 if draft.bytes.trim_ascii() != b"purge" {
@@ -233,11 +246,7 @@ impl Model {
             Text::Policy if bytes.iter().all(u8::is_ascii_whitespace) => Ok(None),
             Text::Policy if bytes.trim_ascii() == self.default_policy().trim_ascii().as_bytes() => Ok(None),
             Text::Policy => Err(SILENT),
-            Text::Cmk => match grammar(bytes.trim_ascii(), 64) {
-                Ok(name) if name == "default" => Ok(None),
-                Ok(_) => Err(&[libc::ENOKEY][..]),
-                Err(errnos) => Err(errnos),
-            },
+            Text::Cmk => self.chosen(serial, bytes).map(|_| None),
         };
         // Which of two reasons is said first is nobody's concern.
         match state {
@@ -262,9 +271,33 @@ impl Model {
                     (secret.description, secret.updated) = (text, now);
                 }
             }
-            Text::Policy | Text::Cmk => {}
+            Text::Cmk => {
+                let key = grammar(bytes.trim_ascii(), 64)?;
+                if secret.key != key {
+                    (secret.key, secret.updated) = (key, now);
+                }
+            }
+            Text::Policy => {}
         }
         Ok(())
+    }
+
+    /// The key that is chosen for a secret: one of its instance, and another than it has only for a draft.
+    fn chosen(&self, serial: u64, bytes: &[u8]) -> Outcome<String> {
+        let name = grammar(bytes.trim_ascii(), 64)?;
+        match self.secret(serial) {
+            // Of a secret that is gone, or scheduled, whatever is said.
+            None | Some((_, true, ..)) => Err(SILENT),
+            Some((_, _, at, _)) if !self.instances[&at].keys.contains_key(&name) => Err(&[libc::ENOKEY]),
+            Some((secret, ..)) if secret.key != name && !secret.is_draft() => Err(&[EPERM]),
+            Some(_) => Ok(name),
+        }
+    }
+
+    /// Under a key that is disabled a put is refused, for that or for what it would be refused for anyway.
+    pub fn may_put(&self, serial: u64, put: impl FnOnce(&mut Secret) -> Outcome<()>) -> Outcome<()> {
+        let Some((secret, ..)) = self.secret(serial).filter(|_| !self.is_usable(serial)) else { return Ok(()) };
+        Err(put(&mut secret.clone()).map_or(SILENT, |()| &[EKEYREVOKED]))
     }
 
     /// ForceDelete. The directory that outlives its secret is a draft again.
@@ -274,10 +307,11 @@ impl Model {
             return Err(&[EALREADY]);
         }
         let (now, draft) = (self.now, self.serial());
+        let key = self.secret(serial).map(|(secret, ..)| secret.key.clone()).ok_or(SILENT)?;
         let instance = self.instances.get_mut(&at).ok_or(SILENT)?;
         instance.trash.remove(&name);
         if let Some(dir) = instance.dirs.get_mut(&name) {
-            dir.secret = Some(Secret::draft(draft, now));
+            dir.secret = Some(Secret::draft(draft, &key, now));
         }
         let of_secret = |spot: &Spot| !matches!(spot, Spot::Dir(..)) && spot.is_of(&at, &name);
         self.scratches.retain(|_, file| !of_secret(&file.spot));

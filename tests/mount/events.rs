@@ -141,6 +141,9 @@ fn every_change_is_told() {
         ("mkdir test/draft; rmdir test/draft", "created test draft, removed test draft"),
         ("rm -r test/db/pw", "deleted test db/pw, removed test db/pw"),
         ("echo purge > test/.deleted/db%2Fpw/state", "purged test db/pw"),
+        ("mkdir test/.keys/mine; echo mine > test/.keys/mine/state; cat test/.keys/mine/info", "key-made test mine"),
+        ("echo Disabled > test/.keys/mine/state", "key-state test mine"),
+        ("echo Disabled > test/.keys/mine/state; echo Enabled > test/.keys/mine/state", "key-state test mine"),
     ] {
         println!("{script}: {:?}", mount.bash(script));
         for expected in expected.split(", ").filter(|expected| !expected.is_empty()) {

@@ -22,6 +22,7 @@ mod full_disk;
 mod gestures;
 mod harness;
 mod keeper;
+mod keys;
 mod limits;
 mod metrics;
 mod moving;

@@ -44,8 +44,14 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "UnsupportedOperation",
     ),
     ("a key that is not there", "echo payments | dd of=s/cmk status=none", "not available", "Forbidden.KeyNotFound"),
-    ("another key's making", "mkdir .keys/payments", "not supported", "UnsupportedOperation"),
-    ("a key's state", "echo Disabled | dd of=.keys/default/state status=none", "not supported", "UnsupportedOperation"),
+    ("a key's name", "mkdir '.keys/a b'", "Invalid argument", "InvalidParameter"),
+    ("a key's state", "echo Off | dd of=.keys/default/state status=none", "Invalid argument", "InvalidParameter"),
+    (
+        "a key's end",
+        "echo PendingDeletion | dd of=.keys/default/state status=none",
+        "not supported",
+        "UnsupportedOperation",
+    ),
     ("a label on no version", "ln -s ../versions/v9 s/stages/x", "No such file", "Forbidden.ResourceNotFound"),
     ("a label on something else", "ln -s ../tags s/stages/x", "Invalid argument", "InvalidParameter"),
     (
@@ -126,7 +132,8 @@ fn echo_hears_of_it() {
         "echo '{\"Version\":\"1\",\"Statement\":[]}' > prod/s/policy",
         "printf 'a\\001\\n' > prod/s/description",
         "echo Purge > prod/.deleted/t/state",
-        "echo Disabled > prod/.keys/default/state",
+        "echo Off > prod/.keys/default/state",
+        "echo PendingDeletion > prod/.keys/default/state",
         "for n in $(seq 21); do echo k$n=v; done > prod/s/tags",
         "for n in $(seq 21); do echo k$n=v >> prod/s/tags || exit 1; done",
     ] {

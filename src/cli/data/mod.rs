@@ -13,6 +13,7 @@ pub mod exec;
 mod fault;
 pub mod get;
 mod input;
+pub mod key;
 pub mod log;
 pub mod ls;
 pub mod purge;

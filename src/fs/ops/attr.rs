@@ -268,8 +268,8 @@ impl Tree {
             Kind::Key | Kind::KeyInfo | Kind::KeyState | Kind::KeyPolicy => {
                 let key = self.loaded(ino.node)?;
                 let (access, ..) = self.instance_times(&*self.loaded(key.instance_id())?)?;
-                let created = key.as_key().ok_or(Fault::NoEntry)?.created;
-                Ok((access, created, created))
+                let key = key.as_key().ok_or(Fault::NoEntry)?;
+                Ok((access, key.created, key.changed))
             }
             Kind::Trashed | Kind::TrashedInfo | Kind::TrashedState => {
                 let placed = self.placed(ino.node)?;

@@ -6,7 +6,7 @@
 use super::{Tree, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::{self, KeyName, Policy, RecoveryWindow, Refusal, Tags};
+use crate::secret::{self, KeyName, KeyOrder, Policy, RecoveryWindow, Refusal, Tags};
 
 impl Tree {
     /// Refuses `bytes` as the beginning of entry `ino`'s text; with `adds`, as tags beside those there are.
@@ -31,8 +31,11 @@ impl Tree {
             Kind::RecoveryWindow => {
                 RecoveryWindow::parse(lines)?;
             }
+            Kind::KeyState => {
+                KeyOrder::parse(lines)?;
+            }
             Kind::TrashedState if lines.trim_ascii() != b"purge" => {
-                return Err(Refusal::BadState { word: "purge" }.into());
+                return Err(Refusal::BadState { words: "`purge`" }.into());
             }
             _ => {}
         }

@@ -5,14 +5,14 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{self, Content};
 use crate::id::NodeId;
-use crate::secret::{Component, InstanceName, Refusal, StageLabel, VersionId};
+use crate::secret::{Component, InstanceName, KeyName, Refusal, StageLabel, VersionId};
 use crate::vault::VaultError;
 
 /// What a label's link says before the version's id.
 const LINK_PREFIX: &[u8] = b"../versions/";
 
 impl Tree {
-    /// Makes an instance, or a directory for a secret.
+    /// Makes an instance, a directory for a secret, or a key.
     pub fn make_directory(&self, who: Who, parent: Ino, name: &[u8], mode: u16) -> Result<Entry, Fault> {
         if let Some(made) = self.made_before(who, parent, name)? {
             return self.entry(who, made);
@@ -27,7 +27,10 @@ impl Tree {
                 let made = self.vault.make_directory(who.caller(), parent.node, &name, mode)?;
                 Ino::new(made.id(), Kind::Directory)
             }
-            Kind::Keys => return Err(Refusal::Unsupported("a key beside `default`").into()),
+            Kind::Keys => {
+                let made = self.vault.make_key(who.caller(), parent.node, KeyName::parse(name)?, "")?;
+                Ino::new(made.id(), Kind::Key)
+            }
             _ => return Err(Refusal::FixedEntry.into()),
         };
         self.entry(who, ino)

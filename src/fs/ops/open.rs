@@ -109,11 +109,11 @@ impl Tree {
                 let secret = self.loaded(ino.node)?;
                 let secret = record(&secret)?;
                 secret.not_scheduled()?;
+                self.vault.key_is_usable(secret)?;
                 let present = secret.current().map_or(0, |version| version.len as usize);
                 let emptied = how.truncates || secret.is_draft();
                 Ok(self.draft(who, ino, Target::Current { secret: ino.node }, base(how, present, true), how, emptied))
             }
-            Kind::KeyState => Err(Refusal::Unsupported("changing a key's state").into()),
             Kind::Version => self.open_version_to_write(who, ino, how),
             _ => {
                 let row = self.row(ino.kind)?;
@@ -252,6 +252,7 @@ impl Tree {
     fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
         let no = loop {
             let no = self.readable(ino)?;
+            self.vault.key_is_usable(record(&*self.loaded(ino.node)?)?)?;
             self.vault.pin(ino.node, no);
             // Ten rotations may have come between the look and the pin; what is still there now stays readable.
             let still = self.loaded(ino.node).and_then(|loaded| Ok(record(&loaded)?.version_no(no).is_some()));
@@ -283,6 +284,7 @@ impl Tree {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
         secret.not_scheduled()?;
+        self.vault.key_is_usable(secret)?;
         let version = secret.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
         let target = Target::Version { secret: ino.node, id: version.id.clone(), no: version.no, exists: true };
         let base = base(how, version.len as usize, false);
@@ -294,6 +296,7 @@ impl Tree {
         let place = self.place(parent)?;
         if tree::fixed(Kind::Directory, name).is_some_and(|row| row.kind == Kind::Current) {
             let secret = place.secret.id();
+            self.vault.key_is_usable(record(&place.secret)?)?;
             self.restore_scheduled(who, &place)?;
             let ino = Ino::new(secret, Kind::Current);
             let target = Target::Current { secret };
@@ -306,6 +309,7 @@ impl Tree {
     fn create_version(&self, who: Who, secret: NodeId, name: &[u8], how: How) -> Result<(Ino, Handle), Fault> {
         let id = VersionId::parse(name)?;
         let loaded = self.loaded(secret)?;
+        self.vault.key_is_usable(record(&loaded)?)?;
         let directory = self.vault.directory_of(&loaded)?.ok_or(Fault::NoEntry)?;
         self.restore_scheduled(who, &Place { directory, secret: loaded })?;
         if let Some(version) = record(&*self.loaded(secret)?)?.version(&id) {

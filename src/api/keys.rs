@@ -1,0 +1,161 @@
+//! The actions on keys: CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, UpdateKeyDescription.
+//!
+//! A key's id is the name of its directory in `.keys/`.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use super::describe::key as described;
+use super::lists::wrap;
+use super::members::Members;
+use super::page::Page;
+use super::permit::access_of;
+use super::{ApiError, Asked, Body, object};
+use crate::id::{NodeId, OpId};
+use crate::secret::{Action, KeyName, KeyOrder, Refusal, Right};
+use crate::vault::Loaded;
+
+/// Rows of a page of ListKeys, unless asked otherwise.
+const USUAL_PAGE: usize = 10;
+/// What a key may be asked to be, and the only thing that each of these is here.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("KeySpec", "Aliyun_AES_256", "a key of another kind than Aliyun_AES_256"),
+    ("KeyUsage", "ENCRYPT/DECRYPT", "a key for another use than ENCRYPT/DECRYPT"),
+    ("Origin", "Aliyun_KMS", "a key whose material comes from elsewhere"),
+    ("ProtectionLevel", "SOFTWARE", "a key in a hardware module"),
+];
+
+/// CreateKey. KMS makes an id; with `KeyId`, of kmsfs alone, it is the one that is wanted.
+pub fn create(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::CreateKey;
+    let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
+    let name = match request.text("KeyId")? {
+        Some(name) => KeyName::parse(name.as_bytes())?,
+        None => KeyName::parse(made_up(asked.asker.caller.op).as_bytes())?,
+    };
+    for (member, only, other) in KINDS {
+        if request.text(member)?.is_some_and(|kind| kind != only) {
+            return Err(ApiError::Unsupported(other));
+        }
+    }
+    let description = request.text("Description")?.unwrap_or_default();
+    if request.flag("EnableAutomaticRotation")? {
+        return Err(ApiError::Unsupported("rotating a key by itself"));
+    }
+    if let Some(policy) = request.text("Policy")? {
+        asked.default_policy(&policy)?;
+    }
+    request.pass_over(&["RotationInterval", "KeyStorageMechanism"]);
+    asked.end(request, action)?;
+    asked.on_key(&name);
+    asked.allow(&access_of(&instance)?, Right::Change, action, "the instance")?;
+    let id = instance.id();
+    asked.change(|vault, caller| vault.make_key(caller, id, name.clone(), &description).map(drop))?;
+    let key = asked.key(&instance, name.as_str())?;
+    metadata(asked, &key)
+}
+
+/// A name that nobody has, and the same when the request comes again.
+fn made_up(op: OpId) -> String {
+    let hex: String = op.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("key-{hex}")
+}
+
+/// DescribeKey.
+pub fn describe(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::DescribeKey;
+    let key = asked.named_key(request, Right::Read, action)?;
+    asked.end(request, action)?;
+    asked.reads(&key, action)?;
+    metadata(asked, &key)
+}
+
+/// ListKeys, of one instance.
+pub fn list(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::ListKeys;
+    let page = Page::take(request, USUAL_PAGE)?;
+    let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
+    asked.end(request, action)?;
+    asked.allow(&access_of(&instance)?, Right::Read, action, "the instance")?;
+    let (mut filling, mut after) = (page.fill(), Some(NodeId(0)));
+    while let Some(from) = after {
+        let keys = asked.vault.keys(instance.id(), from, super::walk::PAGE)?;
+        for key in &keys.nodes {
+            filling.pass(|| {
+                let told = described(asked.vault, key)?;
+                let member = |name: &str| told.get(name).cloned().unwrap_or_default();
+                Ok(Json::from(object! { "KeyId": member("KeyId"), "KeyArn": member("Arn") }))
+            })?;
+        }
+        after = keys.next;
+    }
+    let (rows, mut told) = filling.end();
+    told.insert("Keys".to_owned(), wrap("Key", rows));
+    Ok(Body::Json(told))
+}
+
+/// EnableKey.
+pub fn enable(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    set_state(asked, request, Action::EnableKey, KeyOrder::Enable)
+}
+
+/// DisableKey.
+pub fn disable(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    set_state(asked, request, Action::DisableKey, KeyOrder::Disable)
+}
+
+fn set_state(
+    asked: &mut Asked<'_>,
+    request: &mut Members<'_>,
+    action: Action,
+    order: KeyOrder,
+) -> Result<Body, ApiError> {
+    let key = asked.named_key(request, Right::Write, action)?;
+    asked.end(request, action)?;
+    asked.change(|vault, caller| vault.set_key_state(caller, key.id(), order))?;
+    Ok(Body::Json(Map::new()))
+}
+
+/// UpdateKeyDescription.
+pub fn set_description(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::UpdateKeyDescription;
+    let key = asked.named_key(request, Right::Write, action)?;
+    let text = request.text_or_empty("Description")?.ok_or(ApiError::Missing("Description"))?;
+    asked.end(request, action)?;
+    asked.change(|vault, caller| vault.set_key_description(caller, key.id(), &text))?;
+    Ok(Body::Json(Map::new()))
+}
+
+fn metadata(asked: &Asked<'_>, key: &Loaded) -> Result<Body, ApiError> {
+    Ok(Body::Json(object! { "KeyMetadata": described(asked.vault, key)? }))
+}
+
+impl Asked<'_> {
+    /// The key that a request names by `KeyId` and `DKMSInstanceId`. Its instance's bits are its own.
+    fn named_key(&self, request: &mut Members<'_>, right: Right, action: Action) -> Result<Arc<Loaded>, ApiError> {
+        let name = request.required("KeyId")?;
+        let instance = self.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
+        self.allow(&access_of(&instance)?, right, action, "the instance")?;
+        let key = self.key(&instance, &name)?;
+        if let Some(key) = key.as_key() {
+            self.on_key(&key.name);
+        }
+        Ok(key)
+    }
+
+    /// The key `name` of `instance`, by its name or its ARN.
+    pub(super) fn key(&self, instance: &Loaded, name: &str) -> Result<Arc<Loaded>, ApiError> {
+        let name = match self.named_by_arn("KeyId", "key", name)? {
+            Some(name) => KeyName::parse(name.as_bytes())?,
+            None => KeyName::parse(name.as_bytes())?,
+        };
+        let key = self.vault.key_named(instance.id(), &name)?;
+        Ok(key.ok_or(Refusal::NoSuchKey { name })?)
+    }
+
+    /// Has it recorded that the request is on the key `name`.
+    fn on_key(&self, name: &KeyName) {
+        self.target.borrow_mut().secret = Some(format!(".keys/{}", name.as_str()));
+    }
+}

@@ -1,0 +1,155 @@
+//! `kmsfs key`: the keys of an instance, under which its values are sealed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::{Map, Value as Json};
+
+use crate::cli::address::Address;
+use crate::cli::client::{Client, request, rows, text};
+use crate::cli::report::CliError;
+use crate::cli::show;
+
+/// List, make, enable and disable the keys of an instance
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kmsfs key ls /run/secrets/prod
+  kmsfs key create --description 'cards and accounts' /run/secrets/prod payments
+  kmsfs put --key payments /run/secrets/prod/card/pin
+  kmsfs key disable /run/secrets/prod payments")]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Debug, Subcommand)]
+enum Step {
+    /// List the keys of an instance
+    #[command(after_help = "Example:\n  kmsfs key ls /run/secrets/prod")]
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The instance
+        #[arg(value_name = "M/INSTANCE", value_hint = ValueHint::DirPath)]
+        instance: PathBuf,
+    },
+    /// Show what is known of a key
+    #[command(after_help = "Example:\n  kmsfs key show /run/secrets/prod payments")]
+    Show(One),
+    /// Make a key; a secret's is chosen before its first version
+    #[command(after_help = "Example:\n  kmsfs key create /run/secrets/prod payments")]
+    Create {
+        /// What is said of it
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        #[command(flatten)]
+        key: One,
+    },
+    /// Let values be read and written under a key again
+    #[command(after_help = "Example:\n  kmsfs key enable /run/secrets/prod payments")]
+    Enable(One),
+    /// Let no value be read or written under a key until it is enabled
+    ///
+    /// It takes effect at once, also for files that are open. Names, versions, tags and deletions stay as they are.
+    #[command(after_help = "Example:\n  kmsfs key disable /run/secrets/prod payments")]
+    Disable(One),
+    /// Say something else of a key
+    #[command(after_help = "Example:\n  kmsfs key describe /run/secrets/prod payments 'cards and accounts'")]
+    Describe {
+        #[command(flatten)]
+        key: One,
+        /// What is said of it from now on
+        #[arg(value_name = "TEXT")]
+        description: String,
+    },
+}
+
+/// One key.
+#[derive(Debug, Args)]
+struct One {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The instance
+    #[arg(value_name = "M/INSTANCE", value_hint = ValueHint::DirPath)]
+    instance: PathBuf,
+    /// The key's name
+    #[arg(value_name = "KEY")]
+    key: String,
+}
+
+/// Keys asked for at a time.
+const PAGE: usize = 100;
+
+pub fn run(args: &KeyArgs) -> Result<(), CliError> {
+    match &args.step {
+        Step::Ls { json, instance } => list(instance, *json),
+        Step::Show(key) => {
+            let known = key.ask("DescribeKey", [])?;
+            let known = known.get("KeyMetadata").cloned().unwrap_or_default();
+            if key.json { show::print_json(&known) } else { show::print_members(&known) }
+        }
+        Step::Create { description, key } => {
+            let with = description.iter().map(|text| ("Description", text.as_str()));
+            key.told(key.ask("CreateKey", with)?)
+        }
+        Step::Enable(key) => key.told(key.ask("EnableKey", [])?),
+        Step::Disable(key) => key.told(key.ask("DisableKey", [])?),
+        Step::Describe { key, description } => {
+            key.told(key.ask("UpdateKeyDescription", [("Description", description.as_str())])?)
+        }
+    }
+}
+
+impl One {
+    fn ask<'a>(
+        &self,
+        action: &str,
+        with: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> Result<Map<String, Json>, CliError> {
+        let (address, instance) = Address::of_instance(&self.instance)?;
+        let mut asked = request(action);
+        asked.insert("DKMSInstanceId".to_owned(), instance.into());
+        asked.insert("KeyId".to_owned(), self.key.as_str().into());
+        asked.extend(with.into_iter().map(|(name, text)| (name.to_owned(), text.into())));
+        Ok(Client::open(&address.mount)?.ask(asked)?)
+    }
+
+    /// Who changes something is told of it only in JSON, as the other verbs do.
+    fn told(&self, answer: Map<String, Json>) -> Result<(), CliError> {
+        if self.json { show::print_json(&Json::Object(answer)) } else { Ok(()) }
+    }
+}
+
+fn list(path: &Path, json: bool) -> Result<(), CliError> {
+    let (address, instance) = Address::of_instance(path)?;
+    let mut client = Client::open(&address.mount)?;
+    let mut keys = Vec::new();
+    for page in 1.. {
+        let mut asked = request("ListKeys");
+        asked.insert("DKMSInstanceId".to_owned(), instance.as_str().into());
+        asked.insert("PageNumber".to_owned(), page.into());
+        asked.insert("PageSize".to_owned(), PAGE.into());
+        let answer = client.ask(asked)?;
+        let rows = rows(&answer, "Keys", "Key");
+        for row in rows {
+            let mut asked = request("DescribeKey");
+            asked.insert("DKMSInstanceId".to_owned(), instance.as_str().into());
+            asked.insert("KeyId".to_owned(), row["KeyId"].clone());
+            keys.push(client.ask(asked)?.remove("KeyMetadata").unwrap_or_default());
+        }
+        if rows.len() < PAGE {
+            break;
+        }
+    }
+    if json {
+        return show::print_json(&Json::Array(keys));
+    }
+    let empty = Map::new();
+    let line = |key: &Json| {
+        let key = key.as_object().unwrap_or(&empty);
+        ["KeyId", "KeyState", "CreationDate", "Description"].map(|name| text(key, name).to_owned())
+    };
+    show::print_table(["KEY", "STATE", "MADE", "DESCRIPTION"], keys.iter().map(line))
+}

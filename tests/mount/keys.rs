@@ -1,0 +1,256 @@
+//! Keys: made by `mkdir`, chosen by a draft, and disabled, which ends all use of values under them and nothing else.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+
+use rustix::process::{Signal, pidfd_send_signal};
+use serde_json::{Value as Json, json};
+
+use crate::api::{ask, done, refused};
+use crate::harness::{KMSFS, Mount, close, errno, run, text};
+use crate::keeper::kill_worker;
+
+/// A mount with a secret under the key `payments`, and one under `default`.
+fn with_key() -> Mount {
+    let mount = Mount::new();
+    mount.secret("prod/other", "other");
+    mount.ok("mkdir prod/.keys/payments prod/card; echo payments > prod/card/cmk; printf %s pin > prod/card/current");
+    mount
+}
+
+fn of_key(action: &str, key: &str) -> Json {
+    json!({ "Action": action, "DKMSInstanceId": "prod", "KeyId": key })
+}
+
+#[test]
+fn a_key_is_made_and_chosen() {
+    let mut mount = with_key();
+    assert_eq!(mount.names("prod/.keys"), ["default", "payments"]);
+    assert_eq!(mount.names("prod/.keys/payments"), ["info", "policy", "state"]);
+    assert_eq!(mount.read("prod/.keys/payments/state"), "Enabled\n");
+    let info: Json = serde_json::from_str(&mount.read("prod/.keys/payments/info")).unwrap();
+    assert_eq!((&info["KeyId"], &info["KeyState"]), (&json!("payments"), &json!("Enabled")));
+    assert!(info["Arn"].as_str().unwrap().ends_with(":key/payments"), "{info}");
+    assert_eq!(done(&mount, of_key("DescribeKey", "payments"))["KeyMetadata"], info);
+    assert_eq!(done(&mount, of_key("DescribeKey", info["Arn"].as_str().unwrap()))["KeyMetadata"], info);
+    assert_eq!(mount.read("prod/card/cmk"), "payments\n");
+    for (script, said, code) in [
+        ("mkdir 'prod/.keys/a b'", "Invalid argument", "InvalidParameter"),
+        ("mkdir prod/.keys/.payments", "Invalid argument", "InvalidParameter"),
+        ("rmdir prod/.keys/payments", "Operation not permitted", "Rejected.UnsupportedOperation"),
+        ("rm -r prod/.keys/payments", "Operation not permitted", "Rejected.UnsupportedOperation"),
+        ("mv prod/.keys/payments prod/.keys/cards", "Operation not permitted", "Rejected.UnsupportedOperation"),
+        ("/bin/echo default > prod/card/cmk", "Operation not permitted", "Rejected.StateModifiedFailed"),
+        ("/bin/echo cards > prod/card/cmk", "Required key not available", "Forbidden.KeyNotFound"),
+    ] {
+        let told = mount.fails(script);
+        assert!(told.contains(said), "{script}: {told}");
+        assert_eq!(mount.last_code(), code, "{script}");
+    }
+    assert!(mount.fails("mkdir prod/.keys/payments").contains("File exists"));
+    mount.ok("chmod 755 prod");
+    let other = mount.fails("setpriv --reuid 1234 --clear-groups mkdir prod/.keys/theirs");
+    assert!(other.contains("Permission denied"), "{other}");
+    mount.restart();
+    assert_eq!((mount.read("prod/card/current"), mount.read("prod/other/current")), ("pin".into(), "other".into()));
+    mount.stop();
+    assert!(mount.verify().status.success());
+}
+
+/// KMS's table of what a disabled key refuses, by each gesture: values and puts, also through what was open before, and nothing else.
+#[test]
+fn a_disabled_key_refuses_values_and_puts_alone() {
+    let mut mount = with_key();
+    let held = File::open(mount.path("prod/card/current")).unwrap();
+    let mut writer = OpenOptions::new().write(true).truncate(true).open(mount.path("prod/card/current")).unwrap();
+    writer.write_all(b"late").unwrap();
+    mount.ok("mkdir prod/draft; echo payments > prod/draft/cmk; printf %s new > $OUT/new");
+    mount.ok("echo Disabled > prod/.keys/payments/state");
+    assert_eq!(mount.read("prod/.keys/payments/state"), "Disabled\n");
+    let refuses = |mount: &Mount| {
+        for script in [
+            "cat prod/card/current",
+            "cat prod/card/versions/v1",
+            "cat prod/card/stages/ACSCurrent",
+            "echo two > prod/card/current",
+            "echo two > prod/card/versions/v2",
+            "echo two >> prod/card/current",
+            "cp $OUT/new prod/card/current",
+            "install $OUT/new prod/card/versions/mine",
+            "sed -i s/p/b/ prod/card/current",
+            "echo first > prod/draft/current",
+            "echo first > prod/draft/versions/v1",
+        ] {
+            let told = mount.fails(script);
+            assert!(told.contains("Key has been revoked"), "{script}: {told}");
+            assert_eq!(mount.last_code(), "Rejected.Disabled", "{script}");
+        }
+        let get = json!({ "Action": "GetSecretValue", "DKMSInstanceId": "prod", "SecretName": "card" });
+        let answer = ask(mount, get);
+        assert_eq!((&answer["Code"], &answer["HttpStatus"]), (&json!("Rejected.Disabled"), &json!(409)));
+        for (action, name) in [("PutSecretValue", "card"), ("CreateSecret", "third")] {
+            let put = json!({ "Action": action, "DKMSInstanceId": "prod", "SecretName": name, "VersionId": "v9",
+                "SecretData": "v", "EncryptionKeyId": "payments" });
+            let put = if action == "PutSecretValue" { without(put, "EncryptionKeyId") } else { put };
+            assert_eq!(refused(mount, put), "Rejected.Disabled", "{action}");
+        }
+    };
+    refuses(&mount);
+    assert_eq!(errno(held.read_at(&mut [0; 8], 0)), libc::EKEYREVOKED, "the next read is decided anew");
+    assert_eq!(errno(close(writer)), libc::EKEYREVOKED, "a value that was on its way is none");
+    // All that is no value goes on.
+    mount.ok("ls -lR prod > /dev/null; stat -c %s prod/card/current; cat prod/card/info prod/card/cmk");
+    mount.ok("echo a=b > prod/card/tags; echo text > prod/card/description; chmod 700 prod/card");
+    mount.ok("ln -s ../versions/v1 prod/card/stages/canary; rm prod/card/stages/canary");
+    mount.ok("rm -r prod/card; mv prod/.deleted/card prod/card");
+    assert_eq!(mount.read("prod/other/current"), "other", "of another key");
+    mount.ok("echo others > prod/other/current");
+    kill_worker(&mount);
+    refuses(&mount);
+    drop(held);
+    mount.restart();
+    refuses(&mount);
+    mount.ok("echo Enabled > prod/.keys/payments/state");
+    assert_eq!((mount.read("prod/card/current"), mount.names("prod/card/versions")), ("pin".into(), vec!["v1".into()]));
+    mount.ok("printf %s two > prod/card/current; printf %s first > prod/draft/current");
+    assert_eq!(mount.read("prod/card/current"), "two");
+}
+
+fn without(mut request: Json, member: &str) -> Json {
+    request.as_object_mut().unwrap().remove(member);
+    request
+}
+
+#[test]
+fn a_state_takes_two_words() {
+    let mount = with_key();
+    for (script, said) in [
+        ("/bin/echo disabled > prod/.keys/payments/state", "Invalid argument"),
+        ("echo purge | dd of=prod/.keys/payments/state status=none", "Invalid argument"),
+        ("/bin/echo PendingDeletion > prod/.keys/payments/state", "Operation not supported"),
+        ("printf %s Disable | dd of=prod/.keys/payments/state status=none", "Invalid argument"),
+    ] {
+        let told = mount.fails(script);
+        assert!(told.contains(said), "{script}: {told}");
+    }
+    let said: Json = serde_json::from_str(&mount.read(".kmsfs/last-error")).unwrap();
+    assert!(said["Message"].as_str().unwrap().contains("`Enabled` or `Disabled`"), "{said}");
+    assert_eq!(mount.read("prod/.keys/payments/state"), "Enabled\n", "nothing was changed");
+    // What it is already is no error, with and without a newline.
+    mount.ok("printf %s Enabled > prod/.keys/payments/state; echo Disabled | tee prod/.keys/{payments,default}/state");
+    assert!(mount.fails("cat prod/other/current").contains("Key has been revoked"), "`default` is a key like others");
+}
+
+#[test]
+fn keys_live_through_the_api() {
+    let mount = with_key();
+    let made = done(&mount, json!({ "Action": "CreateKey", "DKMSInstanceId": "prod", "Description": "cards" }));
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    assert!(id.starts_with("key-") && mount.path(&format!("prod/.keys/{id}/info")).exists(), "{made}");
+    assert_eq!(made["KeyMetadata"]["Description"], "cards");
+    let named = done(&mount, of_key("CreateKey", "named"));
+    assert_eq!(named["KeyMetadata"]["KeyId"], "named");
+    assert_eq!(mount.names("prod/.keys"), ["default", id, "named", "payments"]);
+    done(&mount, of_key("DisableKey", "payments"));
+    done(&mount, of_key("DisableKey", "payments"));
+    assert_eq!(mount.read("prod/.keys/payments/state"), "Disabled\n");
+    assert!(mount.fails("cat prod/card/current").contains("Key has been revoked"));
+    done(&mount, of_key("EnableKey", "payments"));
+    assert_eq!(mount.read("prod/card/current"), "pin");
+    let mut told = of_key("UpdateKeyDescription", "payments");
+    told["Description"] = json!("more of it");
+    done(&mount, told.clone());
+    assert_eq!(done(&mount, of_key("DescribeKey", "payments"))["KeyMetadata"]["Description"], "more of it");
+    told["Description"] = json!("a\u{7}bell");
+    let mut asymmetric = of_key("CreateKey", "rsa");
+    asymmetric["KeySpec"] = json!("RSA_2048");
+    for (request, code) in [
+        (of_key("CreateKey", "named"), "Rejected.ResourceExist"),
+        (of_key("CreateKey", "a/b"), "InvalidParameter"),
+        (asymmetric, "UnsupportedOperation"),
+        (of_key("DisableKey", "nothing"), "Forbidden.KeyNotFound"),
+        (of_key("ScheduleKeyDeletion", "named"), "UnsupportedOperation"),
+        (told, "InvalidParameter"),
+        (without(of_key("EnableKey", ""), "KeyId"), "MissingParameter"),
+    ] {
+        assert_eq!(refused(&mount, request.clone()), code, "{request}");
+    }
+    mount.ok("chmod 755 . prod");
+    for action in ["CreateKey", "EnableKey", "DisableKey", "UpdateKeyDescription"] {
+        let mut request = of_key(action, "payments");
+        if action == "UpdateKeyDescription" {
+            request["Description"] = json!("theirs");
+        }
+        let script = format!("exec 3<>.kmsfs/api; printf %s '{request}' >&3; cat <&3");
+        let answer =
+            mount.ok(&format!("setpriv --reuid 1234 --clear-groups bash -c \"{}\"", script.replace('"', "\\\"")));
+        assert!(answer.contains("Forbidden.NoPermission"), "{action}: {answer}");
+    }
+}
+
+/// A key whose making was answered to nobody is the same when it is asked for again.
+#[test]
+fn a_key_is_made_once_though_the_worker_dies() {
+    let mount = with_key();
+    let mut talk = OpenOptions::new().read(true).write(true).open(mount.path(".kmsfs/api")).unwrap();
+    talk.write_all(json!({ "Action": "CreateKey", "DKMSInstanceId": "prod" }).to_string().as_bytes()).unwrap();
+    let stopped = mount.process("worker_pid");
+    let reader = std::thread::spawn(move || {
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut talk, &mut answer).unwrap();
+        serde_json::from_str::<Json>(&answer).unwrap()
+    });
+    pidfd_send_signal(&stopped, Signal::KILL).unwrap();
+    let answer = reader.join().unwrap();
+    let keys = mount.names("prod/.keys");
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert!(keys.contains(&answer["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()), "{answer}");
+}
+
+#[test]
+fn keys_have_verbs() {
+    let mount = with_key();
+    let kmsfs = |words: &[&str]| run(Command::new(KMSFS).args(words).current_dir(mount.root()));
+    kmsfs(&["key", "create", "--description", "cards and accounts", "prod", "cards"]);
+    kmsfs(&["key", "disable", "prod", "cards"]);
+    kmsfs(&["key", "describe", "prod", "payments", "in use"]);
+    let table = kmsfs(&["key", "ls", "prod"]);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    assert!(
+        table.contains("cards and accounts") && lines.iter().any(|line| line[..2] == ["cards", "Disabled"]),
+        "{table}"
+    );
+    let shown: Json = serde_json::from_str(&kmsfs(&["key", "show", "--json", "prod", "payments"])).unwrap();
+    assert_eq!((&shown["Description"], &shown["KeyState"]), (&json!("in use"), &json!("Enabled")));
+    kmsfs(&["key", "enable", "prod", "cards"]);
+    assert_eq!(mount.read("prod/.keys/cards/state"), "Enabled\n");
+    let output =
+        Command::new(KMSFS).args(["key", "disable", "prod", "none"]).current_dir(mount.root()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("no key named `none`"), "{output:?}");
+}
+
+#[test]
+fn keys_are_told_of_and_recorded() {
+    let mount = with_key();
+    mount.ok("echo Disabled > prod/.keys/payments/state");
+    mount.fails("cat prod/card/current");
+    mount.ok("echo Enabled > prod/.keys/payments/state");
+    let told = |record: &Json| {
+        ["action", "gesture", "outcome", "code", "secret"]
+            .map(|member| record[member].as_str().unwrap_or("-").to_owned())
+            .join(" ")
+    };
+    let records: Vec<String> = mount.records().iter().map(told).collect();
+    for expected in [
+        "CreateKey mkdir granted - .keys/payments",
+        "DisableKey close granted - .keys/payments",
+        "GetSecretValue open denied Rejected.Disabled card",
+        "EnableKey close granted - .keys/payments",
+    ] {
+        assert_eq!(records.iter().filter(|record| *record == expected).count(), 1, "{expected}: {records:#?}");
+    }
+}
