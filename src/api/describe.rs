@@ -84,8 +84,10 @@ pub fn key(vault: &Vault, loaded: &Loaded) -> Result<Map<String, Json>, VaultErr
         "KeySpec": "Aliyun_AES_256",
         "KeyUsage": "ENCRYPT/DECRYPT",
         "Origin": "Aliyun_KMS",
-        "PrimaryKeyVersion": key.primary.to_string(),
+        "PrimaryKeyVersion": key.primary().to_string(),
+        "OldestKeyVersion": key.oldest.to_string(),
         "CreationDate": key.created.to_string(),
+        "LastRotationDate": key.versions.last().map_or(String::new(), ToString::to_string),
         "DeleteDate": delete,
     })
 }

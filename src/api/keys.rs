@@ -1,4 +1,5 @@
-//! The actions on keys: CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, UpdateKeyDescription.
+//! The actions on keys: CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, UpdateKeyDescription, ListKeyVersions; and those that
+//! KMS has not: RotateKey, MoveSecretToKey.
 //!
 //! A key's id is the name of its directory in `.keys/`.
 
@@ -125,6 +126,52 @@ pub fn set_description(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Resu
     asked.end(request, action)?;
     asked.change(|vault, caller| vault.set_key_description(caller, key.id(), &text))?;
     Ok(Body::Json(Map::new()))
+}
+
+/// RotateKey, which KMS does by itself alone: a new version of the key.
+pub fn rotate(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::RotateKey;
+    let key = asked.named_key(request, Right::Write, action)?;
+    asked.end(request, action)?;
+    asked.change(|vault, caller| vault.rotate_key(caller, key.id()))?;
+    let key = asked.vault.node(key.id())?.ok_or(Refusal::NotFound)?;
+    metadata(asked, &key)
+}
+
+/// ListKeyVersions.
+pub fn list_versions(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::ListKeyVersions;
+    let page = Page::take(request, USUAL_PAGE)?;
+    let loaded = asked.named_key(request, Right::Read, action)?;
+    asked.end(request, action)?;
+    asked.reads(&loaded, action)?;
+    let key = loaded.as_key().ok_or(Refusal::NotFound)?;
+    let mut filling = page.fill();
+    for (made, number) in key.versions.iter().zip(1..) {
+        filling.pass(|| {
+            let (id, made) = (key.name.as_str(), made.to_string());
+            Ok(Json::from(object! { "KeyId": id, "KeyVersionId": number.to_string(), "CreationDate": made }))
+        })?;
+    }
+    let (rows, mut told) = filling.end();
+    told.insert("KeyVersions".to_owned(), wrap("KeyVersion", rows));
+    Ok(Body::Json(told))
+}
+
+/// MoveSecretToKey, which KMS has not: all versions of a secret come under another key of its instance. It is its owner's to do.
+pub fn move_secret(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::UpdateSecret;
+    let found = asked.named(request, action)?;
+    let name = request.required("EncryptionKeyId")?;
+    asked.end(request, action)?;
+    if !found.access.is_owned_by(asked.asker.identity) {
+        let on = found.record.name.as_str().to_owned();
+        return Err(Refusal::NotPermitted { action: action.name(), on }.into());
+    }
+    let instance = asked.vault.node(found.instance)?.ok_or(Refusal::NoSuchInstance)?;
+    let (id, key) = (found.secret.id(), asked.key(&instance, &name)?.id());
+    asked.change(|vault, caller| vault.move_to_key(caller, id, key))?;
+    Ok(Body::Json(object! { "SecretName": found.record.name.as_str() }))
 }
 
 fn metadata(asked: &Asked<'_>, key: &Loaded) -> Result<Body, ApiError> {

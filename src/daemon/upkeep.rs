@@ -1,16 +1,16 @@
 //! What a mounted store needs beside its callers: a slow walk over all of it that finds damage before a reader does,
-//! shredding that failed tried again, and a look for the next purge.
+//! shredding that failed tried again, a look for the next purge, and data keys that follow a rotation of their key.
 //!
 //! One thread of the lowest priority. It reads a page, then waits, and ends at once when it is told to. Knows no row and no
 //! rule: what is looked for stands in `vault`.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::vault::{SCRUB_PAGE, Vault};
+use crate::vault::{Rewrapped, SCRUB_PAGE, Vault};
 
 /// The first pass comes when a mount's first callers have been served.
 const FIRST: Duration = Duration::from_secs(5);
@@ -45,7 +45,8 @@ pub fn keep_up(vault: Arc<Vault>) -> io::Result<Upkeep> {
             log::warn!("the scrub has the priority of readers: {error}");
         }
         vault.look_for_purges();
-        let mut rest = Rest { vault: &vault, stopped, retried: Instant::now() };
+        let mut rest = Rest { vault: &vault, stopped, retried: Instant::now(), rewraps: Instant::now() };
+        rest.rewrap();
         let mut wait = FIRST;
         while rest.wait(wait) {
             let pause = pause(&vault);
@@ -74,6 +75,8 @@ struct Rest<'a> {
     vault: &'a Vault,
     stopped: Receiver<()>,
     retried: Instant,
+    /// From when on data keys may follow a rotation.
+    rewraps: Instant,
 }
 
 impl Rest<'_> {
@@ -87,6 +90,7 @@ impl Rest<'_> {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return false,
             }
             self.vault.measure();
+            self.rewrap();
             if self.retried.elapsed() >= RETRY {
                 self.retried = Instant::now();
                 self.vault.shred_what_is_owed();
@@ -101,6 +105,28 @@ impl Rest<'_> {
             }
             if left <= MEASURE {
                 return true;
+            }
+        }
+    }
+
+    /// Has data keys follow a rotation of their key, where there was one.
+    fn rewrap(&mut self) {
+        if Instant::now() < self.rewraps {
+            return;
+        }
+        let go_on = || matches!(self.stopped.try_recv(), Err(TryRecvError::Empty));
+        match self.vault.rewrap(go_on) {
+            Ok(Some(Rewrapped { moved: 0, failed: 0 }) | None) => {}
+            Ok(Some(Rewrapped { moved, failed: 0 })) => {
+                log::info!("{moved} data keys have followed a rotation of their key")
+            }
+            Ok(Some(Rewrapped { failed, .. })) => {
+                log::error!("{failed} data keys stay under an older version of their key");
+                self.rewraps = Instant::now() + REST;
+            }
+            Err(error) => {
+                log::warn!("not all data keys have followed a rotation of their key yet: {error}");
+                self.rewraps = Instant::now() + RETRY;
             }
         }
     }

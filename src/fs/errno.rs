@@ -151,6 +151,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | TooManyLabels
         | LabelTwin { .. }
         | TooManyTags
+        | TooManyKeyVersions
         | TooManyDrafts
         | TooManyConversations
         | TooManyFollowers

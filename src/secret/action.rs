@@ -69,6 +69,10 @@ actions! {
     DisableKey,
     /// Writing a key's state, whichever it is to be.
     UpdateKeyState,
+    /// A new version of a key.
+    RotateKey,
+    /// The versions of a key.
+    ListKeyVersions,
     /// What is said of a key.
     UpdateKeyDescription,
     /// Reading a key's policy.

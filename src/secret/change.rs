@@ -204,6 +204,16 @@ pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<
     Ok(Change::of(after))
 }
 
+/// Has the secret's values come under another key, whatever versions there are.
+pub fn move_to_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, Refusal> {
+    secret.not_scheduled()?;
+    let mut after = secret.clone();
+    if after.key != key {
+        (after.key, after.updated) = (key, moment(secret, now));
+    }
+    Ok(Change::of(after))
+}
+
 /// Chooses the key, which only a draft can.
 pub fn set_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, Refusal> {
     secret.not_scheduled()?;

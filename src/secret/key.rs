@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Refusal;
 use crate::time::Timestamp;
 
+/// Most versions of a key: a daily rotation for a year. All of them are kept, and stand in its record.
+pub const KEY_VERSIONS_MAX: usize = 366;
+
 /// Whether a key may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {

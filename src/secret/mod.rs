@@ -23,11 +23,11 @@ mod version;
 pub use access::{Access, Identity, Right};
 pub use action::Action;
 pub use change::{
-    Change, Put, PutOutcome, Terms, create, delete, description, move_stage, put, remove_stage, rename_stage, restore,
-    set_description, set_key, set_tags,
+    Change, Put, PutOutcome, Terms, create, delete, description, move_stage, move_to_key, put, remove_stage,
+    rename_stage, restore, set_description, set_key, set_tags,
 };
 pub use deletion::{Deletion, RecoveryWindow};
-pub use key::{KeyOrder, KeyState};
+pub use key::{KEY_VERSIONS_MAX, KeyOrder, KeyState};
 pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
 pub use policy::{Account, POLICY_MAX, Policy, default_document};
 pub use record::{DESCRIPTION_MAX, LastRead, Secret};

@@ -184,6 +184,9 @@ pub enum Refusal {
     /// As with a disabled key.
     #[error("the secret's key is scheduled for deletion")]
     KeyPendingDeletion,
+    /// All of them are kept, since a backup may need them.
+    #[error("a key has at most 366 versions")]
+    TooManyKeyVersions,
     /// A key that is scheduled for deletion is neither enabled nor disabled.
     #[error("the key is scheduled for deletion: its state stays until that is taken back")]
     KeyStateStays,
@@ -277,6 +280,7 @@ impl Refusal {
             | TooManyLabels
             | LabelTwin { .. }
             | TooManyTags
+            | TooManyKeyVersions
             | TooManyDrafts
             | TooManyConversations
             | TooManyFollowers
@@ -371,6 +375,7 @@ impl Refusal {
             | BadDescription
             | KeyPendingDeletion
             | KeyStateStays
+            | TooManyKeyVersions
             | Unsupported(_)
             | NotYourScratch
             | TooManyDrafts

@@ -43,6 +43,8 @@ pub enum What {
     KeyMade,
     /// A key may be used, or no longer.
     KeyState,
+    /// A key has a version more.
+    KeyRotated,
 }
 
 impl What {
@@ -66,6 +68,7 @@ impl What {
             What::Removed => "removed",
             What::KeyMade => "key-made",
             What::KeyState => "key-state",
+            What::KeyRotated => "key-rotated",
         }
     }
 
@@ -112,7 +115,10 @@ pub(super) fn happened(id: NodeId, place: Place, old: Option<&Node>, new: Option
         ]),
         (Some(Node::Root(old)), Some(Node::Root(new))) => differing([(What::Access, old.access != new.access)]),
         (None, Some(Node::Key(key))) if key.name != KeyName::default_key() => vec![(What::KeyMade, None)],
-        (Some(Node::Key(old)), Some(Node::Key(new))) => differing([(What::KeyState, old.state != new.state)]),
+        (Some(Node::Key(old)), Some(Node::Key(new))) => differing([
+            (What::KeyState, old.state != new.state),
+            (What::KeyRotated, old.versions.len() != new.versions.len()),
+        ]),
         (None, Some(Node::Directory(_))) => vec![(What::Created, None)],
         (Some(Node::Directory(old)), Some(Node::Directory(new))) => {
             differing([(What::Access, old.access != new.access)])

@@ -1,11 +1,13 @@
-//! The verbs on keys: making one, and whether it may be used.
+//! The verbs on keys: making one, its versions, and whether it may be used.
 //!
 //! A key's material stands in wraps of its node, one for each version; the record says which of them wraps new data keys. A state
 //! takes effect on values alone: each is sealed and opened only after the key's record was asked, however long its file was open.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::audited::Purpose;
+use super::error::is_made;
 use super::ledger::Batch;
 use super::load::Domain;
 use super::node::keys_list;
@@ -13,7 +15,7 @@ use super::{Caller, Key, Loaded, Node, Vault, VaultError};
 use crate::audit::Target;
 use crate::crypto::{Cmk, NodeKeys};
 use crate::id::NodeId;
-use crate::secret::{self, Action, KeyName, KeyOrder, KeyState, Refusal, Secret};
+use crate::secret::{self, Action, KEY_VERSIONS_MAX, KeyName, KeyOrder, KeyState, Refusal, Secret};
 use crate::store::{Index, Place, Reservation, RowId};
 use crate::time::Timestamp;
 
@@ -52,12 +54,39 @@ impl Vault {
         id: NodeId,
         key: Key,
     ) -> Result<(), VaultError> {
-        let material = RowId { node: id, no: key.primary };
-        let wrap = self.keyring.master.wrap_cmk(self.keyring.wrap_context(instance, material), &Cmk::generate()?)?;
-        self.add_wrap(batch, material, wrap);
+        let material = RowId { node: id, no: key.primary() };
+        self.add_material(batch, instance, material)?;
         let index = Index(keys.index(Domain::Key.label(), key.name.as_str().as_bytes()));
         let place = Place { scope: instance, parent: keys_list(instance), index };
         self.put_sealed_by(batch, keys, id, place, Node::Key(key), None)
+    }
+
+    /// Fresh material of a key, as the version that `at` names.
+    fn add_material(&self, batch: &mut Batch, instance: NodeId, at: RowId) -> Result<(), VaultError> {
+        let wrap = self.keyring.master.wrap_cmk(self.keyring.wrap_context(instance, at), &Cmk::generate()?)?;
+        self.add_wrap(batch, at, wrap);
+        Ok(())
+    }
+
+    /// RotateKey: a new version, which new values are sealed under at once, and the stored ones [before long](Vault::rewrap).
+    /// The older ones are kept.
+    pub fn rotate_key(&self, caller: Caller, id: NodeId) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        let loaded = self.existing(id)?;
+        let mut key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?.clone();
+        key.state.usable()?;
+        if key.versions.len() >= KEY_VERSIONS_MAX {
+            return Err(Refusal::TooManyKeyVersions.into());
+        }
+        key.versions.push(self.now());
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::RotateKey, self.target(&loaded)));
+        self.add_material(&mut batch, loaded.instance_id(), RowId { node: id, no: key.primary() })?;
+        self.put(&mut batch, id, loaded.place(), Node::Key(key), Some(&loaded))?;
+        let outcome = self.commit(&mut ledger, batch, caller, None);
+        if is_made(&outcome) {
+            self.rewraps.store(true, Ordering::SeqCst);
+        }
+        outcome
     }
 
     /// EnableKey and DisableKey. It must be possible on a full disk: a key is disabled in a hurry.
@@ -109,5 +138,6 @@ impl Vault {
 
 /// A key that may be used at once.
 pub(super) fn new_key(name: KeyName, description: String, now: Timestamp) -> Key {
-    Key { name, description, created: now, changed: now, state: KeyState::Enabled, primary: FIRST_KEY_VERSION }
+    let (state, versions) = (KeyState::Enabled, vec![now]);
+    Key { name, description, created: now, changed: now, state, versions, oldest: FIRST_KEY_VERSION }
 }

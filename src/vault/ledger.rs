@@ -184,6 +184,13 @@ impl Vault {
         batch.ops.push(Op::PutWrap { id, sealed });
     }
 
+    /// Puts a wrapped key in the place of the one that is there.
+    pub(super) fn replace_wrap(&self, batch: &mut Batch, id: RowId, old: &Sealed, new: Sealed) {
+        self.undigest(batch, Digested::Wraps, id.node, id.no, old.as_bytes());
+        self.digest(batch, Digested::Wraps, id.node, id.no, new.as_bytes());
+        batch.ops.push(Op::PutWrap { id, sealed: new });
+    }
+
     /// Removes a wrapped key; what it wrapped cannot be opened any more.
     pub(super) fn delete_wrap(&self, batch: &mut Batch, id: RowId) -> Result<(), VaultError> {
         let old = self.store.wrap(id)?.ok_or(VaultError::Lost { what: "a wrapped key", node: id.node })?;

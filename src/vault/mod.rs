@@ -5,8 +5,8 @@
 //! may happen stands in `secret`.
 //!
 //! Reading order: `node` (what is stored), `error`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
-//! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `promise`
-//! (the verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`
+//! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
+//! `promise` (the verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`
 //! (telling of it), `purges`, `inherit`,
 //! `boot` and `slots` (making and
 //! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `scrub` (whether it is whole and the latest).
@@ -35,6 +35,7 @@ mod node;
 mod promise;
 mod purges;
 mod reads;
+mod rewrap;
 mod rows;
 mod scrub;
 mod secrets;
@@ -46,7 +47,7 @@ mod values;
 mod verify;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -63,6 +64,7 @@ pub use happened::{Subject, What};
 pub use load::{Listing, Placed};
 pub use memory::{from_memory, may_wait};
 pub use node::{Directory, Instance, Key, Loaded, Node, Root, SecretNode, trash_list};
+pub use rewrap::Rewrapped;
 pub use scrub::{SCRUB_PAGE, SCRUB_TRIES, Scrubbed};
 pub use secrets::{Draft, Written};
 pub use slots::{SlotInfo, slots};
@@ -142,6 +144,8 @@ pub struct Vault {
     listeners: Listeners,
     feed: Feed,
     purges: Purges,
+    /// Whether there may be data keys under an older version of their key.
+    rewraps: AtomicBool,
     trail: OnceLock<Trail>,
     heir: Heir,
     /// While a scrub is under way.
@@ -172,6 +176,7 @@ impl Vault {
             listeners: Listeners::default(),
             feed: Feed::default(),
             purges: Purges::default(),
+            rewraps: AtomicBool::new(true),
             trail: OnceLock::new(),
             heir: Heir::default(),
             walked: Mutex::default(),

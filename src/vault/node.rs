@@ -61,8 +61,17 @@ pub struct Key {
     pub changed: Timestamp,
     /// Whether values can be sealed and opened under it.
     pub state: KeyState,
+    /// When each of its versions was made. They are numbered from 1; the last one wraps new data keys.
+    pub versions: Vec<Timestamp>,
+    /// No data key is wrapped by a version before this one.
+    pub oldest: u32,
+}
+
+impl Key {
     /// The version that wraps new data keys.
-    pub primary: u32,
+    pub fn primary(&self) -> u32 {
+        u32::try_from(self.versions.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A name in the tree.

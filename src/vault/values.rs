@@ -109,7 +109,7 @@ impl Vault {
         let loaded = self.node(key)?.ok_or(VaultError::Lost { what: "a key", node: key })?;
         let cmk = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
         cmk.state.usable()?;
-        let by = KeyRef { key, version: cmk.primary };
+        let by = KeyRef { key, version: cmk.primary() };
         let row = RowId { node: id, no: no.0 };
         let dek = Dek::generate()?;
         let sealed = dek.seal(self.value_context(scope, id, no), value)?;

@@ -142,6 +142,7 @@ fn every_change_is_told() {
         ("rm -r test/db/pw", "deleted test db/pw, removed test db/pw"),
         ("echo purge > test/.deleted/db%2Fpw/state", "purged test db/pw"),
         ("mkdir test/.keys/mine; echo mine > test/.keys/mine/state; cat test/.keys/mine/info", "key-made test mine"),
+        ("$KMSFS key rotate test mine", "key-rotated test mine"),
         ("echo Disabled > test/.keys/mine/state", "key-state test mine"),
         ("echo Disabled > test/.keys/mine/state; echo Enabled > test/.keys/mine/state", "key-state test mine"),
     ] {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::{Value as Json, json};
@@ -11,6 +12,9 @@ use serde_json::{Value as Json, json};
 use crate::api::{ask, done, refused};
 use crate::harness::{KMSFS, Mount, close, errno, run, text};
 use crate::keeper::kill_worker;
+
+/// Whatever is waited for comes sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A mount with a secret under the key `payments`, and one under `default`.
 fn with_key() -> Mount {
@@ -231,6 +235,88 @@ fn keys_have_verbs() {
         Command::new(KMSFS).args(["key", "disable", "prod", "none"]).current_dir(mount.root()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("no key named `none`"), "{output:?}");
+}
+
+/// Waits until the stored values have followed the rotations of `key`.
+fn has_followed(mount: &Mount, key: &str) -> bool {
+    let info: Json = serde_json::from_str(&mount.read(&format!("prod/.keys/{key}/info"))).unwrap();
+    info["OldestKeyVersion"] == info["PrimaryKeyVersion"]
+}
+
+#[test]
+fn a_rotated_key_opens_what_it_has_sealed() {
+    let mut mount = with_key();
+    // More data keys than are moved in one commit.
+    mount.ok("mkdir prod/c{1..40}; echo payments | tee prod/c{1..40}/cmk > /dev/null");
+    mount.ok("for n in {1..10}; do echo $n | tee prod/c{1..40}/current > /dev/null; done");
+    let held = File::open(mount.path("prod/c7/versions/v1")).unwrap();
+    mount.ok("echo 11 > prod/c7/current");
+    let rotated = done(&mount, of_key("RotateKey", "payments"));
+    assert_eq!(rotated["KeyMetadata"]["PrimaryKeyVersion"], "2", "{rotated}");
+    run(Command::new(KMSFS).args(["key", "rotate", "prod", "payments"]).current_dir(mount.root()));
+    let versions = done(&mount, of_key("ListKeyVersions", "payments"));
+    assert_eq!(
+        (&versions["TotalCount"], &versions["KeyVersions"]["KeyVersion"][2]["KeyVersionId"]),
+        (&json!(3), &json!("3"))
+    );
+    let whole = |mount: &Mount| {
+        assert_eq!(mount.ok("cat prod/c{1..6}/current prod/c{8..40}/current | sort -u"), "10\n");
+        assert_eq!(
+            mount.ok("cat prod/c{1..40}/versions/v{2..9} | sort -n | uniq -c | awk '{print $1}' | uniq"),
+            "40\n"
+        );
+        assert_eq!(mount.ok("cat prod/c7/current prod/other/current prod/card/current"), "11\notherpin");
+    };
+    whole(&mount);
+    mount.secret("prod/new", "new");
+    // Each worker goes on where the one before has ended.
+    let began = Instant::now();
+    while !has_followed(&mount, "payments") {
+        assert!(began.elapsed() < PATIENCE, "they do not follow");
+        kill_worker(&mount);
+        whole(&mount);
+    }
+    let mut bytes = [0; 8];
+    let len = held.read_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes[..len], b"1\n", "what has rolled away, and a reader still has open");
+    drop(held);
+    mount.restart();
+    whole(&mount);
+    mount.ok("echo Disabled > prod/.keys/payments/state");
+    assert_eq!(refused(&mount, of_key("RotateKey", "payments")), "Rejected.Disabled");
+    mount.stop();
+    assert!(mount.verify().status.success());
+}
+
+#[test]
+fn secrets_move_to_another_key() {
+    let mount = with_key();
+    mount.ok("printf %s two > prod/card/current; mkdir prod/gone; echo v > prod/gone/current; rm -r prod/gone; mkdir prod/draft");
+    let held = File::open(mount.path("prod/card/versions/v1")).unwrap();
+    let kmsfs = |words: &str| mount.bash(&format!("$KMSFS key {words}"));
+    let moved = kmsfs("move default prod/card");
+    assert!(moved.status.success() && text(&moved.stdout) == "prod/card: under default\n", "{moved:?}");
+    assert_eq!(mount.read("prod/card/cmk"), "default\n");
+    mount.ok("echo Disabled > prod/.keys/payments/state");
+    assert_eq!((mount.read("prod/card/current"), mount.read("prod/card/versions/v1")), ("two".into(), "pin".into()));
+    let mut bytes = [0; 8];
+    assert_eq!((held.read_at(&mut bytes, 0).unwrap(), &bytes[..3]), (3, &b"pin"[..]));
+    assert_eq!(mount.names("prod/card/versions"), ["v1", "v2"]);
+    let move_to = |name: &str, key: &str| json!({ "Action": "MoveSecretToKey", "DKMSInstanceId": "prod", "SecretName": name, "EncryptionKeyId": key });
+    for (name, key, code) in [
+        ("card", "payments", "Rejected.Disabled"),
+        ("card", "nothing", "Forbidden.KeyNotFound"),
+        ("gone", "default", "Rejected.ResourceInDeleteWindow"),
+        ("draft", "payments", "Forbidden.ResourceNotFound"),
+    ] {
+        assert_eq!(refused(&mount, move_to(name, key)), code, "{name} to {key}");
+    }
+    mount.ok("chmod 777 . prod prod/card; chmod 666 prod/card/current");
+    let request = move_to("card", "default").to_string().replace('"', "\\\"");
+    let theirs = format!(
+        "setpriv --reuid 1234 --clear-groups bash -c \"exec 3<>.kmsfs/api; printf %s '{request}' >&3; cat <&3\""
+    );
+    assert!(mount.ok(&theirs).contains("Forbidden.NoPermission"), "it is the owner's to do");
 }
 
 #[test]

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Map, Value as Json};
 
+use super::each;
 use crate::cli::address::Address;
-use crate::cli::client::{Client, request, rows, text};
+use crate::cli::client::{Client, request, request_of, rows, text};
 use crate::cli::report::CliError;
 use crate::cli::show;
 
-/// List, make, enable and disable the keys of an instance
+/// List, make, rotate, enable and disable the keys of an instance
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kmsfs key ls /run/secrets/prod
   kmsfs key create --description 'cards and accounts' /run/secrets/prod payments
   kmsfs put --key payments /run/secrets/prod/card/pin
+  kmsfs key rotate /run/secrets/prod payments
   kmsfs key disable /run/secrets/prod payments")]
 pub struct KeyArgs {
     #[command(subcommand)]
@@ -54,6 +56,25 @@ enum Step {
     /// It takes effect at once, also for files that are open. Names, versions, tags and deletions stay as they are.
     #[command(after_help = "Example:\n  kmsfs key disable /run/secrets/prod payments")]
     Disable(One),
+    /// Make a new version of a key
+    ///
+    /// New values are sealed under it at once, and what is stored comes under it within seconds to minutes, without being sealed anew.
+    /// The older versions are kept.
+    #[command(after_help = "Example:\n  kmsfs key rotate /run/secrets/prod payments")]
+    Rotate(One),
+    /// Have secrets come under another key, whatever versions they have; for their owners
+    #[command(after_help = "Example:\n  kmsfs key move payments /run/secrets/prod/card/*")]
+    Move {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The key's name, the same in all of their instances
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// The secrets
+        #[arg(value_name = "PATH", required = true, value_hint = ValueHint::DirPath)]
+        paths: Vec<PathBuf>,
+    },
     /// Say something else of a key
     #[command(after_help = "Example:\n  kmsfs key describe /run/secrets/prod payments 'cards and accounts'")]
     Describe {
@@ -96,6 +117,8 @@ pub fn run(args: &KeyArgs) -> Result<(), CliError> {
         }
         Step::Enable(key) => key.told(key.ask("EnableKey", [])?),
         Step::Disable(key) => key.told(key.ask("DisableKey", [])?),
+        Step::Rotate(key) => key.told(key.ask("RotateKey", [])?),
+        Step::Move { json, key, paths } => move_secrets(paths, key, *json),
         Step::Describe { key, description } => {
             key.told(key.ask("UpdateKeyDescription", [("Description", description.as_str())])?)
         }
@@ -120,6 +143,20 @@ impl One {
     fn told(&self, answer: Map<String, Json>) -> Result<(), CliError> {
         if self.json { show::print_json(&Json::Object(answer)) } else { Ok(()) }
     }
+}
+
+/// Those that cannot be moved are told of, and do not stand in the others' way.
+fn move_secrets(paths: &[PathBuf], key: &str, json: bool) -> Result<(), CliError> {
+    each::ask(
+        &each::targets(paths)?,
+        json,
+        |client, target| {
+            let mut asked = request_of("MoveSecretToKey", target);
+            asked.insert("EncryptionKeyId".to_owned(), key.into());
+            client.ask(asked)
+        },
+        |target, _| format!("{}: under {key}", target.path()),
+    )
 }
 
 fn list(path: &Path, json: bool) -> Result<(), CliError> {

@@ -1,0 +1,184 @@
+//! Data keys that come under another version of their key, or under another key: no value is sealed anew, and no version is made.
+//!
+//! Behind a rotation all data keys of the key are moved to its newest version, some at a time, beside all other changes. Invariant: no
+//! data key is wrapped by a version before the `oldest` that its key's record names; that rises only when a walk over all wraps has
+//! come to its end and has met none. So a walk that was broken off begins anew, and passes over what is done.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use super::audited::{Purpose, of_daemon};
+use super::ledger::Batch;
+use super::{Caller, Key, Loaded, Node, Vault, VaultError};
+use crate::crypto::{KeyRef, key_ref};
+use crate::id::NodeId;
+use crate::secret::{self, Action, Refusal};
+use crate::store::{Reservation, Row, RowId, Store as _, Table};
+
+/// Wraps read at a time.
+const PAGE: usize = 256;
+/// Instances, or keys, read at a time.
+const LISTED: usize = 256;
+
+/// What a walk over all wraps has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rewrapped {
+    /// Data keys that are under the newest version now.
+    pub moved: u64,
+    /// Data keys that could not be moved: they are under the version that they were under.
+    pub failed: u64,
+}
+
+impl Vault {
+    /// MoveSecretToKey: the data keys of all versions of secret `id` come under the key `key` of the same instance, which new
+    /// values are sealed under from now on.
+    pub fn move_to_key(&self, caller: Caller, id: NodeId, key: NodeId) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        let (loaded, record) = self.secret(id)?;
+        let change = secret::move_to_key(&record, key, self.now())?;
+        if change.secret == record {
+            return Ok(());
+        }
+        let target = self.existing(key)?;
+        if target.instance_id() != loaded.instance_id() {
+            return Err(Refusal::NotFound.into());
+        }
+        let cmk = target.as_key().ok_or(VaultError::Unreadable { node: key })?;
+        self.key_is_usable(&record)?;
+        cmk.state.usable()?;
+        let mut batch = Batch::new(&ledger, self.purpose(Action::UpdateSecret, id)?);
+        let by = KeyRef { key, version: cmk.primary() };
+        for version in &record.versions {
+            self.rewrap_one(&mut batch, &loaded, RowId { node: id, no: version.no.0 }, by)?;
+        }
+        self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
+        self.commit(&mut ledger, batch, caller, None)
+    }
+
+    /// Moves all data keys that are under an older version of their key than its newest, if there are any. `go_on` is asked before
+    /// each page, and may take its time; `None` where it said no.
+    pub fn rewrap(&self, mut go_on: impl FnMut() -> bool) -> Result<Option<Rewrapped>, VaultError> {
+        if !self.rewraps.swap(false, Ordering::SeqCst) {
+            return Ok(Some(Rewrapped::default()));
+        }
+        let outcome = self.rewrap_all(&mut go_on);
+        if !matches!(outcome, Ok(Some(Rewrapped { failed: 0, .. }))) {
+            self.rewraps.store(true, Ordering::SeqCst);
+        }
+        outcome
+    }
+
+    fn rewrap_all(&self, go_on: &mut impl FnMut() -> bool) -> Result<Option<Rewrapped>, VaultError> {
+        let (due, mut rewrapped) = (self.keys_with_older_wraps()?, Rewrapped::default());
+        if due.is_empty() {
+            return Ok(Some(rewrapped));
+        }
+        let mut after = None;
+        loop {
+            if !go_on() {
+                return Ok(None);
+            }
+            let rows = self.store.scan(Table::Wraps, after, PAGE)?;
+            let older: Vec<RowId> = rows.iter().filter(|row| is_older(row, &due)).map(|row| row.id).collect();
+            if !older.is_empty() {
+                self.rewrap_some(&older, &due, &mut rewrapped)?;
+            }
+            match rows.last() {
+                Some(row) if rows.len() == PAGE => after = Some(row.id),
+                Some(_) | None => break,
+            }
+        }
+        if rewrapped.failed == 0 {
+            for (key, newest) in due {
+                self.note_oldest(key, newest)?;
+            }
+        }
+        Ok(Some(rewrapped))
+    }
+
+    /// The keys that may have wrapped data keys with an older version, each with its newest.
+    fn keys_with_older_wraps(&self) -> Result<HashMap<NodeId, u32>, VaultError> {
+        let (mut due, mut after) = (HashMap::new(), Some(NodeId(0)));
+        while let Some(from) = after {
+            let instances = self.children(NodeId::ROOT, from, LISTED)?;
+            for instance in instances.nodes.iter().filter(|node| node.as_instance().is_some()) {
+                let mut after = Some(NodeId(0));
+                while let Some(from) = after {
+                    let keys = self.keys(instance.id(), from, LISTED)?;
+                    let older = keys.nodes.iter().filter_map(|node| Some((node.id(), node.as_key()?)));
+                    due.extend(
+                        older.filter(|(_, key)| key.oldest < key.primary()).map(|(id, key)| (id, key.primary())),
+                    );
+                    after = keys.next;
+                }
+            }
+            after = instances.next;
+        }
+        Ok(due)
+    }
+
+    /// Moves those of `rows` that are still there and still older, in one commit.
+    fn rewrap_some(
+        &self,
+        rows: &[RowId],
+        due: &HashMap<NodeId, u32>,
+        rewrapped: &mut Rewrapped,
+    ) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        // It is nobody's decision, so there is no record of it.
+        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        let mut moved = 0;
+        for row in rows {
+            match self.rewrap_older(&mut batch, *row, due) {
+                Ok(count) => moved += count,
+                Err(error) => {
+                    log::error!("a data key of node {} stays under an older version of its key: {error}", row.node.0);
+                    rewrapped.failed += 1;
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.commit(&mut ledger, batch, of_daemon("upkeep")?, Some(Reservation::standing()))?;
+        }
+        rewrapped.moved += moved;
+        Ok(())
+    }
+
+    /// How many it has moved.
+    fn rewrap_older(&self, batch: &mut Batch, row: RowId, due: &HashMap<NodeId, u32>) -> Result<u64, VaultError> {
+        let Some(wrap) = self.store.wrap(row)? else { return Ok(0) };
+        let by = key_ref(&wrap)?;
+        let Some(newest) = due.get(&by.key).filter(|newest| by.version < **newest) else { return Ok(0) };
+        let Some(loaded) = self.node(row.node)?.filter(|node| node.as_secret().is_some()) else { return Ok(0) };
+        self.rewrap_one(batch, &loaded, row, KeyRef { version: *newest, ..by })?;
+        Ok(1)
+    }
+
+    /// Wraps the data key of `row`, a version of `secret`, by another key version.
+    fn rewrap_one(&self, batch: &mut Batch, secret: &Loaded, row: RowId, by: KeyRef) -> Result<(), VaultError> {
+        let scope = secret.instance_id();
+        let old = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: row.node })?;
+        let at = self.keyring.wrap_context(scope, row);
+        let dek = self.keyring.cmk(&self.store, scope, key_ref(&old)?)?.unwrap_dek(at, &old)?;
+        let new = self.keyring.cmk(&self.store, scope, by)?.wrap_dek(at, by, &dek)?;
+        self.replace_wrap(batch, row, &old, new);
+        Ok(())
+    }
+
+    /// Notes that no data key is under a version of `key` before `newest`.
+    fn note_oldest(&self, key: NodeId, newest: u32) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        let Some(loaded) = self.node(key)? else { return Ok(()) };
+        let before = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
+        let after = Key { oldest: newest.max(before.oldest), ..before.clone() };
+        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        self.put(&mut batch, key, loaded.place(), Node::Key(after), Some(&loaded))?;
+        self.commit(&mut ledger, batch, of_daemon("upkeep")?, Some(Reservation::standing()))
+    }
+}
+
+/// Whether `row` is a data key's, wrapped by an older version than the newest of a key that is `due`. What cannot be told is left
+/// for whoever verifies.
+fn is_older(row: &Row, due: &HashMap<NodeId, u32>) -> bool {
+    key_ref(&row.sealed).is_ok_and(|by| due.get(&by.key).is_some_and(|newest| by.version < *newest))
+}
