@@ -187,7 +187,7 @@ fn every_operation_is_proven() {
 #[test]
 fn every_error_code_is_produced() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = ["src/secret/refusal.rs", "src/api/error.rs"].map(|path| fs::read_to_string(root.join(path)).unwrap());
+    let source = ["src/secret/code.rs", "src/api/error.rs"].map(|path| fs::read_to_string(root.join(path)).unwrap());
     let is_code = |word: &&str| {
         let begins = [
             "Invalid",

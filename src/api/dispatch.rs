@@ -56,6 +56,9 @@ const ACTIONS: &[Row] = &[
     changing("EnableKey", A::EnableKey, keys::enable),
     changing("DisableKey", A::DisableKey, keys::disable),
     changing("UpdateKeyDescription", A::UpdateKeyDescription, keys::set_description),
+    changing("ScheduleKeyDeletion", A::ScheduleKeyDeletion, keys::schedule),
+    changing("CancelKeyDeletion", A::CancelKeyDeletion, keys::cancel),
+    changing("DestroyKey", A::DestroyKey, keys::destroy),
     changing("RotateKey", A::RotateKey, keys::rotate),
     reads("ListKeyVersions", A::ListKeyVersions, keys::list_versions),
     changing("MoveSecretToKey", A::UpdateSecret, keys::move_secret),
@@ -66,12 +69,10 @@ const ACTIONS: &[Row] = &[
 ];
 
 /// Actions of KMS that generic secrets, or this program, do not have.
-const UNSUPPORTED: [(&str, &str); 5] = [
+const UNSUPPORTED: [(&str, &str); 3] = [
     ("RotateSecret", "rotating a generic secret by the service; PutSecretValue rotates it"),
     ("UpdateSecretRotationPolicy", "a rotation policy of a generic secret"),
     ("ListResourceTags", "tagging a key"),
-    ("ScheduleKeyDeletion", "scheduling the deletion of a key"),
-    ("CancelKeyDeletion", "scheduling the deletion of a key"),
 ];
 
 /// The names of all actions that are answered.

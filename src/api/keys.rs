@@ -1,5 +1,5 @@
-//! The actions on keys: CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, UpdateKeyDescription, ListKeyVersions; and those that
-//! KMS has not: RotateKey, MoveSecretToKey.
+//! The actions on keys: CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, UpdateKeyDescription, ListKeyVersions,
+//! ScheduleKeyDeletion, CancelKeyDeletion; and those that KMS has not: DestroyKey, RotateKey, MoveSecretToKey.
 //!
 //! A key's id is the name of its directory in `.keys/`.
 
@@ -14,7 +14,7 @@ use super::page::Page;
 use super::permit::access_of;
 use super::{ApiError, Asked, Body, object};
 use crate::id::{NodeId, OpId};
-use crate::secret::{Action, KeyName, KeyOrder, Refusal, Right};
+use crate::secret::{Action, KeyName, KeyOrder, KeyWindow, Refusal, Right};
 use crate::vault::Loaded;
 
 /// Rows of a page of ListKeys, unless asked otherwise.
@@ -115,6 +115,36 @@ fn set_state(
     let key = asked.named_key(request, Right::Write, action)?;
     asked.end(request, action)?;
     asked.change(|vault, caller| vault.set_key_state(caller, key.id(), order))?;
+    Ok(Body::Json(Map::new()))
+}
+
+/// ScheduleKeyDeletion.
+pub fn schedule(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::ScheduleKeyDeletion;
+    let key = asked.named_key(request, Right::Write, action)?;
+    let days = request.required("PendingWindowInDays")?;
+    asked.end(request, action)?;
+    let window = KeyWindow::of_days(days.parse().map_err(|_| Refusal::BadKeyWindow)?)?;
+    let order = KeyOrder::Schedule { due: window.end(asked.vault.now()) };
+    asked.change(|vault, caller| vault.set_key_state(caller, key.id(), order))?;
+    Ok(Body::Json(Map::new()))
+}
+
+/// CancelKeyDeletion.
+pub fn cancel(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    set_state(asked, request, Action::CancelKeyDeletion, KeyOrder::Cancel)
+}
+
+/// DestroyKey, which KMS does by itself: the end of a key whose window is over.
+pub fn destroy(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::DestroyKey;
+    if asked.again {
+        // It is gone, and cannot be named any more.
+        return Ok(Body::Json(Map::new()));
+    }
+    let key = asked.named_key(request, Right::Write, action)?;
+    asked.end(request, action)?;
+    asked.change(|vault, caller| vault.destroy_key(caller, key.id()))?;
     Ok(Body::Json(Map::new()))
 }
 

@@ -137,6 +137,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | BadTagKey { .. }
         | BadTagValue { .. }
         | BadWindow
+        | BadKeyWindow
         | BadState { .. }
         | BadPolicy { .. }
         | BadDescription
@@ -169,7 +170,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | NotAnEntry(_) => libc::EPERM,
         PolicyNotEnforced | Unsupported(_) => libc::EOPNOTSUPP,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
-        KeyStateStays => libc::EBUSY,
+        KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | KeyInUse { .. } | DefaultKey => libc::EBUSY,
         NotYourScratch | NotPermitted { .. } | NotYourConversation | UnknownCaller => libc::EACCES,
         NotEmpty | InstanceStays => libc::ENOTEMPTY,
     }

@@ -69,6 +69,12 @@ actions! {
     DisableKey,
     /// Writing a key's state, whichever it is to be.
     UpdateKeyState,
+    /// A key may not be used, and will be destroyed.
+    ScheduleKeyDeletion,
+    /// A key will not be destroyed.
+    CancelKeyDeletion,
+    /// The end of a key.
+    DestroyKey,
     /// A new version of a key.
     RotateKey,
     /// The versions of a key.

@@ -24,38 +24,102 @@ pub enum KeyState {
     },
 }
 
-/// What somebody wants a key's state to be.
+/// What is asked of a key's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOrder {
     /// EnableKey.
     Enable,
     /// DisableKey.
     Disable,
+    /// ScheduleKeyDeletion.
+    Schedule {
+        /// When its window is over.
+        due: Timestamp,
+    },
+    /// CancelKeyDeletion.
+    Cancel,
 }
 
-impl KeyOrder {
-    /// The words that a key's `state` takes.
-    pub const WORDS: &str = "`Enabled` or `Disabled`";
+/// A word that is written to a key's `state`: what it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyWord {
+    /// EnableKey; of a key that is scheduled for deletion CancelKeyDeletion.
+    Enabled,
+    /// DisableKey.
+    Disabled,
+    /// ScheduleKeyDeletion, with the instance's recovery window.
+    PendingDeletion,
+}
 
-    /// Reads what is written to a key's `state`.
+impl KeyWord {
+    /// Reads what is written.
     pub fn parse(text: &[u8]) -> Result<Self, Refusal> {
         match text.trim_ascii() {
-            b"Enabled" => Ok(KeyOrder::Enable),
-            b"Disabled" => Ok(KeyOrder::Disable),
-            b"PendingDeletion" => Err(Refusal::Unsupported("scheduling the deletion of a key")),
-            _ => Err(Refusal::BadState { words: Self::WORDS }),
+            b"Enabled" => Ok(KeyWord::Enabled),
+            b"Disabled" => Ok(KeyWord::Disabled),
+            b"PendingDeletion" => Ok(KeyWord::PendingDeletion),
+            _ => Err(Refusal::BadState { words: "`Enabled`, `Disabled` or `PendingDeletion`" }),
         }
     }
 }
 
+/// Days between the scheduling of a key's deletion and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyWindow(u16);
+
+impl KeyWindow {
+    /// The days that it may have.
+    pub const DAYS: std::ops::RangeInclusive<u16> = 7..=366;
+
+    /// Of `days`.
+    pub fn of_days(days: u16) -> Result<Self, Refusal> {
+        if Self::DAYS.contains(&days) { Ok(Self(days)) } else { Err(Refusal::BadKeyWindow) }
+    }
+
+    /// Its end, where it begins at `now`.
+    pub fn end(self, now: Timestamp) -> Timestamp {
+        now.plus_days(self.0)
+    }
+}
+
+/// Whether the deletion of a key may be scheduled that `uses` secrets are under.
+pub fn may_be_deleted(uses: u64, is_default: bool) -> Result<(), Refusal> {
+    match (is_default, uses) {
+        (true, _) => Err(Refusal::DefaultKey),
+        (false, 0) => Ok(()),
+        (false, count) => Err(Refusal::KeyInUse { count }),
+    }
+}
+
+/// Whether a key in `state` may be destroyed at `now`.
+pub fn may_be_destroyed(state: KeyState, now: Timestamp) -> Result<(), Refusal> {
+    match state {
+        KeyState::PendingDeletion { due } if now >= due => Ok(()),
+        KeyState::PendingDeletion { due } => Err(Refusal::KeyNotDue { due }),
+        KeyState::Enabled | KeyState::Disabled => Err(Refusal::KeyNotScheduled),
+    }
+}
+
 impl KeyState {
-    /// The state that comes of `order`. To ask for the one that is there is no error.
+    /// The state that comes of `order`. To enable what is enabled, and to disable what is disabled, is no error.
     pub fn after(self, order: KeyOrder) -> Result<Self, Refusal> {
         match (self, order) {
-            (KeyState::PendingDeletion { .. }, _) => Err(Refusal::KeyStateStays),
+            (KeyState::PendingDeletion { .. }, KeyOrder::Cancel) => Ok(KeyState::Enabled),
+            (KeyState::PendingDeletion { .. }, KeyOrder::Enable | KeyOrder::Disable | KeyOrder::Schedule { .. }) => {
+                Err(Refusal::KeyStateStays)
+            }
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Enable) => Ok(KeyState::Enabled),
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Disable) => Ok(KeyState::Disabled),
+            (KeyState::Enabled | KeyState::Disabled, KeyOrder::Schedule { due }) => {
+                Ok(KeyState::PendingDeletion { due })
+            }
+            (KeyState::Enabled | KeyState::Disabled, KeyOrder::Cancel) => Err(Refusal::KeyNotScheduled),
         }
+    }
+
+    /// Whether its deletion is scheduled.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, KeyState::PendingDeletion { .. })
     }
 
     /// Whether values can be sealed and opened with the key; metadata never asks.
@@ -87,14 +151,14 @@ mod tests {
     #[test]
     fn a_state_takes_words() {
         for (text, expected) in [
-            ("Enabled", Some(KeyOrder::Enable)),
-            ("Disabled\n", Some(KeyOrder::Disable)),
+            ("Enabled", Some(KeyWord::Enabled)),
+            ("Disabled\n", Some(KeyWord::Disabled)),
+            (" PendingDeletion \n", Some(KeyWord::PendingDeletion)),
             ("disabled", None),
             ("", None),
             ("Enabled Disabled", None),
-            ("PendingDeletion", None),
         ] {
-            assert_eq!(KeyOrder::parse(text.as_bytes()).ok(), expected, "{text:?}");
+            assert_eq!(KeyWord::parse(text.as_bytes()).ok(), expected, "{text:?}");
         }
     }
 
@@ -102,17 +166,39 @@ mod tests {
     #[test]
     fn states_follow_each_other_as_kms_has_it() {
         use KeyState::{Disabled, Enabled};
-        let stays = Err(Refusal::KeyStateStays);
-        for (state, enabled, disabled, usable) in [
-            (Enabled, Ok(Enabled), Ok(Disabled), Ok(())),
-            (Disabled, Ok(Enabled), Ok(Disabled), Err(Refusal::KeyDisabled)),
-            (PENDING, stays.clone(), stays, Err(Refusal::KeyPendingDeletion)),
+        let (stays, not_scheduled) = (Err(Refusal::KeyStateStays), Err(Refusal::KeyNotScheduled));
+        let orders = [KeyOrder::Enable, KeyOrder::Disable, KeyOrder::Schedule { due: Timestamp(7) }, KeyOrder::Cancel];
+        for (state, expected, usable) in [
+            (Enabled, [Ok(Enabled), Ok(Disabled), Ok(PENDING), not_scheduled.clone()], Ok(())),
+            (Disabled, [Ok(Enabled), Ok(Disabled), Ok(PENDING), not_scheduled], Err(Refusal::KeyDisabled)),
+            (PENDING, [stays.clone(), stays.clone(), stays, Ok(Enabled)], Err(Refusal::KeyPendingDeletion)),
         ] {
-            assert_eq!(
-                (state.after(KeyOrder::Enable), state.after(KeyOrder::Disable), state.usable()),
-                (enabled, disabled, usable),
-                "{state}"
-            );
+            assert_eq!((orders.map(|order| state.after(order)), state.usable()), (expected, usable), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_key_ends_when_it_is_due_and_not_used() {
+        for (uses, is_default, expected) in [
+            (0, false, Ok(())),
+            (1, false, Err(Refusal::KeyInUse { count: 1 })),
+            (0, true, Err(Refusal::DefaultKey)),
+            (2, true, Err(Refusal::DefaultKey)),
+        ] {
+            assert_eq!(may_be_deleted(uses, is_default), expected);
+        }
+        let due = Timestamp(7);
+        for (state, now, expected) in [
+            (PENDING, 6, Err(Refusal::KeyNotDue { due })),
+            (PENDING, 7, Ok(())),
+            (PENDING, 8, Ok(())),
+            (KeyState::Enabled, 8, Err(Refusal::KeyNotScheduled)),
+            (KeyState::Disabled, 8, Err(Refusal::KeyNotScheduled)),
+        ] {
+            assert_eq!(may_be_destroyed(state, Timestamp(now)), expected, "{state} at {now}");
+        }
+        for (days, good) in [(6, false), (7, true), (366, true), (367, false)] {
+            assert_eq!(KeyWindow::of_days(days).is_ok(), good, "{days}");
         }
     }
 }

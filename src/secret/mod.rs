@@ -4,12 +4,13 @@
 //! [`Change`] or a [`Refusal`]. The rules and limits are those of KMS generic secrets; where KMS leaves a choice, the
 //! choice is written beside the rule.
 //!
-//! Reading order: `refusal` (every reason to say no), `name`, `version`, `stage`, `tag`, `policy`, `key`, `deletion` (the
+//! Reading order: `refusal` (every reason to say no) and `code` (what KMS calls it), `name`, `version`, `stage`, `tag`, `policy`, `key`, `deletion` (the
 //! words, each parsed once at the edge), `action`, `access` (who may do what), `record` (a secret), `change` (the verbs).
 
 mod access;
 mod action;
 mod change;
+mod code;
 mod deletion;
 mod key;
 mod name;
@@ -27,7 +28,7 @@ pub use change::{
     rename_stage, restore, set_description, set_key, set_tags,
 };
 pub use deletion::{Deletion, RecoveryWindow};
-pub use key::{KEY_VERSIONS_MAX, KeyOrder, KeyState};
+pub use key::{KEY_VERSIONS_MAX, KeyOrder, KeyState, KeyWindow, KeyWord, may_be_deleted, may_be_destroyed};
 pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
 pub use policy::{Account, POLICY_MAX, Policy, default_document};
 pub use record::{DESCRIPTION_MAX, LastRead, Secret};

@@ -1,5 +1,5 @@
-//! Every reason to say no, once: each has a KMS code, a message that names the thing and never its value, and often a hint.
-//! The errno of each stands in `fs/errno.rs`.
+//! Every reason to say no, once: each has a message that names the thing and never its value. What KMS calls it, and what to do
+//! about it, stands in `code`; its errno in `fs/errno.rs`.
 
 use super::{KeyName, SecretName, StageLabel, VersionId};
 use crate::time::Timestamp;
@@ -184,6 +184,27 @@ pub enum Refusal {
     /// As with a disabled key.
     #[error("the secret's key is scheduled for deletion")]
     KeyPendingDeletion,
+    /// To cancel or end a deletion that nobody has asked for.
+    #[error("the key is not scheduled for deletion")]
+    KeyNotScheduled,
+    /// Nobody destroys a key before its window is over.
+    #[error("the key may be destroyed from {due} on")]
+    KeyNotDue {
+        /// The end of the window.
+        due: Timestamp,
+    },
+    /// Their values could never be read again.
+    #[error("{count} secrets or drafts are under the key, those that are scheduled for deletion among them")]
+    KeyInUse {
+        /// How many.
+        count: u64,
+    },
+    /// New secrets get it unless another key is chosen.
+    #[error("the instance's default key cannot be deleted")]
+    DefaultKey,
+    /// A part of a day, a sign or another word is none either.
+    #[error("a key waits 7 to 366 days for its end")]
+    BadKeyWindow,
     /// All of them are kept, since a backup may need them.
     #[error("a key has at most 366 versions")]
     TooManyKeyVersions,
@@ -246,142 +267,4 @@ pub enum Refusal {
     /// They are in memory, which is everybody's.
     #[error("scratch files have at most 256 KiB each, and 64 of them per user")]
     ScratchLimit,
-}
-
-impl Refusal {
-    /// The official KMS error code.
-    pub fn code(&self) -> &'static str {
-        use Refusal::*;
-        match self {
-            BadName { .. }
-            | NameTooLong
-            | ReservedName(_)
-            | ManagedName
-            | WrongRestoreName { .. }
-            | EmptyValue
-            | ValueTooLong
-            | BadLink
-            | BadWindow
-            | BadState { .. }
-            | PolicyTooLong
-            | BadPolicy { .. }
-            | DescriptionTooLong
-            | TextTooLong
-            | BadDescription
-            | RequestTooLong
-            | NotAnEntry(_) => "InvalidParameter",
-            NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
-            NoSuchKey { .. } => "Forbidden.KeyNotFound",
-            NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
-            NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
-            NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
-            NotScheduled | NotEmpty => "Rejected.ResourceInUse",
-            OutOfNumbers
-            | TooManyLabels
-            | LabelTwin { .. }
-            | TooManyTags
-            | TooManyKeyVersions
-            | TooManyDrafts
-            | TooManyConversations
-            | TooManyFollowers
-            | ScratchLimit => "Rejected.LimitExceeded",
-            BuiltInLabel | FixedEntry | InstanceStays | TrashStays | FollowsDirectory | CannotRename => {
-                "Rejected.UnsupportedOperation"
-            }
-            LabelElsewhere => "Rejected.InvalidRequest",
-            BadTagLine { .. } | ReservedTag { .. } | BadTagKey { .. } | ReservedTagKey { .. } => {
-                "InvalidParameter.TagKey"
-            }
-            BadTagValue { .. } => "InvalidParameter.TagValue",
-            DuplicateTag { .. } | DuplicateTagKey { .. } => "Duplicate.TagKey",
-            PolicyNotEnforced | Unsupported(_) => "UnsupportedOperation",
-            KeyChosen | KeyStateStays => "Rejected.StateModifiedFailed",
-            NotYourScratch | NotPermitted { .. } | NotYourConversation | UnknownCaller => "Forbidden.NoPermission",
-            KeyDisabled => "Rejected.Disabled",
-            KeyPendingDeletion => "Rejected.PendingDeletion",
-        }
-    }
-
-    /// The HTTP status that KMS sends with the code.
-    pub fn http_status(&self) -> u16 {
-        let code = self.code();
-        match code {
-            "Forbidden.ResourceNotFound" | "Forbidden.KeyNotFound" => 404,
-            "Forbidden.DKMSInstanceNotFound" | "Forbidden.NoPermission" => 403,
-            "Rejected.ResourceExist"
-            | "Rejected.ResourceInDeleteWindow"
-            | "Rejected.ResourceInUse"
-            | "Rejected.StateModifiedFailed"
-            | "Rejected.Disabled"
-            | "Rejected.PendingDeletion" => 409,
-            _ => 400,
-        }
-    }
-
-    /// What to do about it, where there is more to say than the message does.
-    pub fn hint(&self) -> Option<&'static str> {
-        use Refusal::*;
-        match self {
-            NameScheduled => Some("`mv` it out of .deleted/ to restore it, or `echo purge` into its state there"),
-            InDeleteWindow { .. } => Some("`mv` it out of .deleted/ to restore it"),
-            WrongRestoreName { .. } => Some("mv -T .deleted/NAME to the path it was deleted from"),
-            VersionExists { .. } => Some("write the new value to another name under versions/, or to current"),
-            CannotRename => Some("make another secret, write the value there, and `rm -r` this one"),
-            NoSuchKey { .. } => Some("`ls` the instance's .keys/ for those there are"),
-            NotAnEntry(_) => Some("`mkdir` the secret, then write its `current`"),
-            PolicyNotEnforced => Some("use the owner, group and mode of the secret's directory"),
-            KeyChosen => Some("make another secret, and choose its key while it has no version"),
-            NotEmpty => Some("`rm -r` schedules a secret's deletion"),
-            FixedEntry => Some("it comes and goes with the secret, instance or mount it belongs to"),
-            InstanceStays => Some("`rm -r` deletes its secrets"),
-            TrashStays => Some("`mv` it to where it was to restore it, or `echo purge` into its state"),
-            FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
-            LabelTwin { .. } => Some("give the label another name"),
-            TooManyLabels | TooManyTags => Some("remove one first"),
-            KeyDisabled => Some("`echo Enabled` into the key's state, or `kmsfs key enable`"),
-            BadName { .. }
-            | NameTooLong
-            | ReservedName(_)
-            | ManagedName
-            | NoSuchInstance
-            | NotFound
-            | NoSuchVersion
-            | NoSuchLabel
-            | NameTaken
-            | NotScheduled
-            | OutOfNumbers
-            | EmptyValue
-            | ValueTooLong
-            | BuiltInLabel
-            | LabelElsewhere
-            | BadLink
-            | BadTagLine { .. }
-            | ReservedTag { .. }
-            | DuplicateTag { .. }
-            | BadTagKey { .. }
-            | BadTagValue { .. }
-            | ReservedTagKey { .. }
-            | DuplicateTagKey { .. }
-            | NotPermitted { .. }
-            | NotYourConversation
-            | UnknownCaller
-            | RequestTooLong
-            | BadWindow
-            | BadState { .. }
-            | PolicyTooLong
-            | BadPolicy { .. }
-            | DescriptionTooLong
-            | TextTooLong
-            | BadDescription
-            | KeyPendingDeletion
-            | KeyStateStays
-            | TooManyKeyVersions
-            | Unsupported(_)
-            | NotYourScratch
-            | TooManyDrafts
-            | TooManyConversations
-            | TooManyFollowers
-            | ScratchLimit => None,
-        }
-    }
 }

@@ -45,6 +45,8 @@ pub enum What {
     KeyState,
     /// A key has a version more.
     KeyRotated,
+    /// A key is gone for good.
+    KeyDestroyed,
 }
 
 impl What {
@@ -69,6 +71,7 @@ impl What {
             What::KeyMade => "key-made",
             What::KeyState => "key-state",
             What::KeyRotated => "key-rotated",
+            What::KeyDestroyed => "key-destroyed",
         }
     }
 
@@ -119,6 +122,7 @@ pub(super) fn happened(id: NodeId, place: Place, old: Option<&Node>, new: Option
             (What::KeyState, old.state != new.state),
             (What::KeyRotated, old.versions.len() != new.versions.len()),
         ]),
+        (Some(Node::Key(_)), None) => vec![(What::KeyDestroyed, None)],
         (None, Some(Node::Directory(_))) => vec![(What::Created, None)],
         (Some(Node::Directory(old)), Some(Node::Directory(new))) => {
             differing([(What::Access, old.access != new.access)])
@@ -189,10 +193,11 @@ fn differing<const N: usize>(cases: [(What, bool); N]) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::{self, Access, Put, PutOutcome, RecoveryWindow, Tags};
+    use crate::secret::{self, Access, KeyState, Put, PutOutcome, RecoveryWindow, Tags};
     use crate::store::Index;
     use crate::time::Timestamp;
-    use crate::vault::{Directory, SecretNode};
+    use crate::vault::keys::new_key;
+    use crate::vault::{Directory, Key, SecretNode};
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 
@@ -254,6 +259,25 @@ mod tests {
             assert_eq!(words(old.map(node).as_ref(), new.map(node).as_ref()), expected, "{old:?} {new:?}");
         }
         assert_eq!(words(Some(&node(&draft)), None), [""; 0], "a draft goes with its directory");
+    }
+
+    #[test]
+    fn a_key_is_told_of_when_it_comes_changes_and_goes() {
+        let key = |name: &[u8]| new_key(KeyName::parse(name).unwrap(), String::new(), NOW);
+        let old = key(b"mine");
+        let changed = [
+            (Key { state: KeyState::Disabled, ..old.clone() }, "key-state"),
+            (Key { state: KeyState::PendingDeletion { due: NOW }, ..old.clone() }, "key-state"),
+            (Key { versions: vec![NOW; 2], ..old.clone() }, "key-rotated"),
+            (Key { uses: 7, oldest: 2, description: "text".to_owned(), ..old.clone() }, ""),
+        ];
+        let old = Node::Key(old);
+        assert_eq!(words(None, Some(&old)), ["key-made"]);
+        assert_eq!(words(None, Some(&Node::Key(key(b"default")))), [""; 0], "each instance has one");
+        assert_eq!(words(Some(&old), None), ["key-destroyed"]);
+        for (new, expected) in changed {
+            assert_eq!(words(Some(&old), Some(&Node::Key(new))).concat(), expected);
+        }
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Keyring {
         Ok(cmk)
     }
 
+    /// Forgets all versions of the CMK `key`.
+    pub fn forget_key(&self, key: NodeId) {
+        self.cmks.write().retain(|(of, _), _| *of != key);
+    }
+
     /// Forgets what the master key has opened.
     pub fn forget(&self) {
         self.scopes.write().clear();

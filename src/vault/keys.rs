@@ -15,8 +15,10 @@ use super::{Caller, Key, Loaded, Node, Vault, VaultError};
 use crate::audit::Target;
 use crate::crypto::{Cmk, NodeKeys};
 use crate::id::NodeId;
-use crate::secret::{self, Action, KEY_VERSIONS_MAX, KeyName, KeyOrder, KeyState, Refusal, Secret};
-use crate::store::{Index, Place, Reservation, RowId};
+use crate::secret::{
+    self, Action, KEY_VERSIONS_MAX, KeyName, KeyOrder, KeyState, KeyWindow, KeyWord, RecoveryWindow, Refusal, Secret,
+};
+use crate::store::{Index, Place, Reservation, RowId, Store as _};
 use crate::time::Timestamp;
 
 /// The version that a new key begins with.
@@ -89,19 +91,95 @@ impl Vault {
         outcome
     }
 
-    /// EnableKey and DisableKey. It must be possible on a full disk: a key is disabled in a hurry.
+    /// EnableKey, DisableKey, ScheduleKeyDeletion and CancelKeyDeletion. It must be possible on a full disk: a key is disabled in a
+    /// hurry.
     pub fn set_key_state(&self, caller: Caller, id: NodeId, order: KeyOrder) -> Result<(), VaultError> {
         let action = match order {
             KeyOrder::Enable => Action::EnableKey,
             KeyOrder::Disable => Action::DisableKey,
+            KeyOrder::Schedule { .. } => Action::ScheduleKeyDeletion,
+            KeyOrder::Cancel => Action::CancelKeyDeletion,
         };
-        self.change_key(caller, action, id, |key| Ok(Key { state: key.state.after(order)?, ..key }))
+        let is_default = self.is_default_key(&*self.existing(id)?)?;
+        self.change_key(caller, action, id, |key| {
+            let state = key.state.after(order)?;
+            if state.is_pending() {
+                secret::may_be_deleted(key.uses, is_default)?;
+            }
+            Ok(Key { state, ..key })
+        })
+    }
+
+    /// Has the key be what `word` says, as it is written to its `state`.
+    pub fn write_key_state(&self, caller: Caller, id: NodeId, word: KeyWord) -> Result<(), VaultError> {
+        let loaded = self.existing(id)?;
+        let key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
+        let order = match word {
+            KeyWord::Enabled if key.state.is_pending() => KeyOrder::Cancel,
+            KeyWord::Enabled => KeyOrder::Enable,
+            KeyWord::Disabled => KeyOrder::Disable,
+            KeyWord::PendingDeletion => {
+                let instance = self.existing(loaded.instance_id())?;
+                let window =
+                    instance.as_instance().map_or(RecoveryWindow::DEFAULT, |instance| instance.recovery_window);
+                KeyOrder::Schedule { due: KeyWindow::of_days(window.days())?.end(self.now()) }
+            }
+        };
+        self.set_key_state(caller, id, order)
+    }
+
+    /// The end of a key whose window is over: its material is overwritten, and no copy of it stays in the store's files. Irreversible.
+    pub fn destroy_key(&self, caller: Caller, id: NodeId) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        let loaded = self.existing(id)?;
+        let key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
+        secret::may_be_destroyed(key.state, self.now())?;
+        secret::may_be_deleted(key.uses, self.is_default_key(&loaded)?)?;
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::DestroyKey, self.target(&loaded)));
+        for no in 1..=key.primary() {
+            let material = RowId { node: id, no };
+            // One that was lost before is not in the way.
+            if self.store.wrap(material)?.is_some() {
+                self.delete_wrap(&mut batch, material)?;
+            }
+        }
+        self.delete(&mut batch, &loaded);
+        let outcome = self.commit(&mut ledger, batch, caller, Some(Reservation::standing()));
+        if is_made(&outcome) {
+            self.keyring.forget_key(id);
+            self.shred_behind_purge();
+        }
+        outcome
+    }
+
+    /// Whether new secrets of its instance get the key unless another one is chosen.
+    pub(super) fn is_default_key(&self, key: &Loaded) -> Result<bool, VaultError> {
+        let instance = self.existing(key.instance_id())?;
+        Ok(instance.as_instance().is_some_and(|instance| instance.default_key == key.id()))
+    }
+
+    /// Adds to `batch` how many secrets more or fewer it brings under each key. What cannot be read is told to whoever verifies.
+    pub(super) fn put_uses(&self, batch: &mut Batch) -> Result<(), VaultError> {
+        for (id, more) in batch.take_uses() {
+            let loaded = match self.node(id) {
+                Ok(Some(loaded)) => loaded,
+                Ok(None) => continue,
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(key) = loaded.as_key().filter(|_| more != 0) else { continue };
+            if !self.is_default_key(&loaded)? {
+                let key = Key { uses: key.uses.saturating_add_signed(more), ..key.clone() };
+                self.put(batch, id, loaded.place(), Node::Key(key), Some(&loaded))?;
+            }
+        }
+        Ok(())
     }
 
     /// UpdateKeyDescription.
     pub fn set_key_description(&self, caller: Caller, id: NodeId, text: &str) -> Result<(), VaultError> {
         self.change_key(caller, Action::UpdateKeyDescription, id, |key| {
-            if let KeyState::PendingDeletion { .. } = key.state {
+            if key.state.is_pending() {
                 return Err(Refusal::KeyPendingDeletion);
             }
             Ok(Key { description: secret::description(text.as_bytes())?.to_owned(), ..key })
@@ -139,5 +217,5 @@ impl Vault {
 /// A key that may be used at once.
 pub(super) fn new_key(name: KeyName, description: String, now: Timestamp) -> Key {
     let (state, versions) = (KeyState::Enabled, vec![now]);
-    Key { name, description, created: now, changed: now, state, versions, oldest: FIRST_KEY_VERSION }
+    Key { name, description, created: now, changed: now, state, versions, oldest: FIRST_KEY_VERSION, uses: 0 }
 }

@@ -4,6 +4,7 @@
 //! hands all of it to the engine at once. Invariant: the head in memory is the head on the disk, or the vault takes no
 //! further change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,6 +50,8 @@ pub(super) struct Batch {
     happened: Vec<Happened>,
     /// The records that it takes away.
     gone: Gone,
+    /// How many secrets more, or fewer, it brings under each key.
+    uses: HashMap<NodeId, i64>,
 }
 
 /// A row that came into the set digest, or went out.
@@ -91,13 +94,31 @@ pub(super) fn record_row(place: Place, sealed: &Sealed) -> Vec<u8> {
 impl Batch {
     /// Nothing yet, on top of the head in `ledger`, for `purpose`.
     pub fn new(ledger: &Ledger, purpose: Purpose) -> Self {
-        let (ops, moved, shown, happened) = Default::default();
-        Self { purpose, ops, head: ledger.head.clone(), moved, shown, happened, gone: Gone::new() }
+        let (ops, moved, shown, happened, uses) = Default::default();
+        Self { purpose, ops, head: ledger.head.clone(), moved, shown, happened, gone: Gone::new(), uses }
     }
 
     /// Has it recorded of one more.
     pub fn also_for(&mut self, target: Target) {
         self.purpose.targets.push(target);
+    }
+
+    /// Takes note that `new` stands where `old` stood.
+    fn note_use(&mut self, old: Option<&Node>, new: Option<&Node>) {
+        let key = |node: Option<&Node>| match node {
+            Some(Node::Secret(node)) => Some(node.secret.key),
+            Some(Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_)) | None => None,
+        };
+        let (old, new) = (key(old), key(new));
+        if old != new {
+            old.into_iter().for_each(|key| *self.uses.entry(key).or_default() -= 1);
+            new.into_iter().for_each(|key| *self.uses.entry(key).or_default() += 1);
+        }
+    }
+
+    /// How many secrets more, or fewer, come under each key.
+    pub fn take_uses(&mut self) -> HashMap<NodeId, i64> {
+        std::mem::take(&mut self.uses)
     }
 
     /// Whether nothing is to be written.
@@ -160,6 +181,7 @@ impl Vault {
         };
         self.digest(batch, Digested::Records, id, 0, &record_row(place, &sealed));
         batch.ops.push(Op::PutRecord { id, place, sealed: sealed.clone(), expect });
+        batch.note_use(old.map(|old| &old.node), Some(&node));
         let rotated = announce::rotated(old.map(|old| &old.node), &node);
         let from = old.map(|old| old.place().parent);
         batch.happened.extend(happened(id, standing(old, place, &node), old.map(|old| &old.node), Some(&node)));
@@ -172,6 +194,7 @@ impl Vault {
         self.undigest(batch, Digested::Records, old.id(), 0, &record_row(old.place(), &old.record.sealed));
         batch.head.records -= 1;
         batch.ops.push(Op::DeleteRecord { id: old.id(), expect: Expect::Revision(old.record.revision) });
+        batch.note_use(Some(&old.node), None);
         batch.happened.extend(happened(old.id(), old.place(), Some(&old.node), None));
         batch.gone.insert(old.id(), (old.place().parent, old.access()));
         batch.shown.push(Shown::Removed { id: old.id(), from: old.place().parent });
@@ -236,6 +259,7 @@ impl Vault {
         room: Option<Reservation>,
     ) -> Result<(), VaultError> {
         let op = caller.op;
+        self.put_uses(&mut batch)?;
         batch.head.counter += 1;
         // Not the record of this change: after a power cut it may be missing though the change is there.
         batch.head.audited = batch.head.audited.max(self.trail().map_or(0, Trail::on_disk));

@@ -65,6 +65,8 @@ pub struct Key {
     pub versions: Vec<Timestamp>,
     /// No data key is wrapped by a version before this one.
     pub oldest: u32,
+    /// How many secrets are under it, drafts and scheduled ones among them; of an instance's default key nobody counts them.
+    pub uses: u64,
 }
 
 impl Key {

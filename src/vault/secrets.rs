@@ -232,22 +232,31 @@ impl Vault {
 
     /// Whether [`Vault::set_key`] would be refused.
     pub fn check_key(&self, id: NodeId, name: &KeyName) -> Result<(), VaultError> {
-        let key = self.key_of(id, name)?;
-        secret::set_key(&self.secret(id)?.1, key, self.now())?;
-        Ok(())
+        self.choose_key(id, name, &self.secret(id)?.1).map(drop)
     }
 
-    /// The key named `name` in the instance of secret `id`.
-    fn key_of(&self, id: NodeId, name: &KeyName) -> Result<NodeId, VaultError> {
+    /// What `record`, of secret `id`, is once the key named `name` was chosen for it. One that is to be destroyed cannot be.
+    fn choose_key(&self, id: NodeId, name: &KeyName, record: &Secret) -> Result<Change, VaultError> {
         let instance = self.existing(id)?.instance_id();
-        Ok(self.key_named(instance, name)?.ok_or_else(|| Refusal::NoSuchKey { name: name.clone() })?.id())
+        let key = self.key_named(instance, name)?.ok_or_else(|| Refusal::NoSuchKey { name: name.clone() })?;
+        let change = secret::set_key(record, key.id(), self.now())?;
+        if change.secret.key != record.key && key.as_key().is_some_and(|key| key.state.is_pending()) {
+            return Err(Refusal::KeyPendingDeletion.into());
+        }
+        Ok(change)
     }
 
     /// Chooses the key of a draft by its name.
     pub fn set_key(&self, caller: Caller, id: NodeId, name: &KeyName) -> Result<(), VaultError> {
-        let key = self.key_of(id, name)?;
-        let now = self.now();
-        self.change(caller, Action::UpdateSecret, id, |record| secret::set_key(record, key, now))
+        let mut ledger = self.ledger()?;
+        let (loaded, record) = self.secret(id)?;
+        let change = self.choose_key(id, name, &record)?;
+        if change.secret == record {
+            return Ok(());
+        }
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::UpdateSecret, self.target(&loaded)));
+        self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
+        self.commit(&mut ledger, batch, caller, None)
     }
 
     /// The directory above `name`, if all of its path is there, and the last component.

@@ -1,6 +1,8 @@
 //! A walk over the whole store: every row opens, every row that another names is there, and the head's counts and digest
 //! agree with what was found. Finds what no single read can: rows that are missing, or old.
 
+use std::collections::{HashMap, HashSet};
+
 use super::ledger::{Digested, record_row};
 use super::{Loaded, Node, StoreError, Vault, VaultError};
 use crate::crypto::{Head, RowKey, SetDigest, SetElement};
@@ -30,6 +32,17 @@ pub struct VerifyReport {
     pub unread: Vec<String>,
     /// How many of both were told already.
     told: (usize, usize),
+    /// What was met of keys and of those who use them.
+    uses: Uses,
+}
+
+/// How many secrets are under each key, as they say and as the keys do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Uses {
+    met: HashMap<NodeId, u64>,
+    said: Vec<(NodeId, u64, String)>,
+    /// Keys whose users nobody counts.
+    defaults: HashSet<NodeId>,
 }
 
 /// The tables, in the order in which they are walked.
@@ -138,6 +151,17 @@ impl VerifyReport {
         if error.is_damage() { self.problem(text) } else { self.unread(text) }
     }
 
+    /// Names keys that are used by more or fewer secrets than they say.
+    fn compare_uses(&mut self) {
+        let Uses { mut met, said, defaults } = std::mem::take(&mut self.uses);
+        for (id, uses, called) in said {
+            let met = met.remove(&id).unwrap_or(0);
+            if met != uses && !defaults.contains(&id) {
+                self.problem(format!("{called}: {met} secrets are under the key, it counts {uses}"));
+            }
+        }
+    }
+
     /// The same, where what could not be looked at is a problem too.
     fn strictly(mut self) -> Self {
         let unread = std::mem::take(&mut self.unread);
@@ -187,6 +211,7 @@ impl Vault {
         // What was not read can neither be counted nor compared; that it was not read is told above.
         if whole {
             tally.against(&ledger.head, &mut report);
+            report.compare_uses();
         }
         Ok(report.strictly())
     }
@@ -277,8 +302,12 @@ impl Vault {
 
     fn verify_node(&self, loaded: &Loaded, report: &mut VerifyReport) {
         let id = loaded.id();
-        if loaded.as_instance().is_some() {
+        if let Some(instance) = loaded.as_instance() {
             report.instances += 1;
+            report.uses.defaults.insert(instance.default_key);
+        }
+        if let Some(key) = loaded.as_key() {
+            report.uses.said.push((id, key.uses, self.called(loaded)));
         }
         let parent = loaded.place().parent;
         // Not through the cache, which belongs to who reads; whether it opens is told when the walk comes to it.
@@ -295,6 +324,7 @@ impl Vault {
             }
         }
         let Some(node) = loaded.as_secret() else { return };
+        *report.uses.met.entry(node.secret.key).or_default() += 1;
         report.secrets += u64::from(!node.secret.is_draft());
         for version in &node.secret.versions {
             report.versions += 1;

@@ -239,7 +239,7 @@ impl Model {
     }
 
     fn key_state(&self, at: &str, key: &str) -> Vec<u8> {
-        if self.instances[at].keys[key].enabled { b"Enabled\n".to_vec() } else { b"Disabled\n".to_vec() }
+        self.instances[at].keys[key].state().as_bytes().to_vec()
     }
 
     /// A version that is stored, or that a reader has open.

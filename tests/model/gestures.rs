@@ -31,7 +31,8 @@ impl Model {
             Node::Root => {
                 let name = grammar(name, 64)?;
                 let (dirs, trash) = Default::default();
-                let keys = [("default".to_owned(), Key { created: now, changed: now, enabled: true })].into();
+                let keys =
+                    [("default".to_owned(), Key { created: now, changed: now, enabled: true, pending: false })].into();
                 let access = access(mode & 0o755);
                 let made = Instance { access, created: now, changed: now, days: 30, keys, dirs, trash };
                 self.instances.insert(name, made);
@@ -41,7 +42,7 @@ impl Model {
             Node::Instance(at) => self.make_dir(at, None, name, access(mode & 0o750)),
             Node::Dir(at, dir) => self.make_dir(at, Some(dir), name, access(mode & 0o750)),
             Node::Keys(at) => {
-                let key = Key { created: now, changed: now, enabled: true };
+                let key = Key { created: now, changed: now, enabled: true, pending: false };
                 self.instances.get_mut(at).ok_or(SILENT)?.keys.insert(grammar(name, 64)?, key);
                 Ok(())
             }

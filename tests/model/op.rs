@@ -235,7 +235,7 @@ const TAG_FILES: &[&[u8]] = &[
     b"k=",
 ];
 const KEYS: &[&[u8]] = &[b"default\n", b"other"];
-const ORDERS: &[&[u8]] = &[b"Enabled\n", b"Enabled", b"Disabled\n"];
+const WORDS_OF_KEYS: &[&[u8]] = &[b"Enabled\n", b"Enabled", b"Disabled\n", b"PendingDeletion\n", b"PendingDeletion"];
 const WORDS: &[&[u8]] = &[b"purge", b"purge\n", b"14\n", b"6", b"default\n", b"other", b"Disabled", b"{}", b" "];
 const SIZES: &[usize] = &[64, 8_193, 30_719, 30_720, 30_721, 32_769];
 
@@ -305,7 +305,7 @@ fn gesture() -> impl Strategy<Value = Vec<Op>> {
         2 => (dir(), prop::sample::select(KEYS)).prop_map(|(dir, key)| {
             put(dir.join(&[b"cmk"]), Data::Bytes(key))
         }),
-        3 => (key(), prop::sample::select(ORDERS))
+        3 => (key(), prop::sample::select(WORDS_OF_KEYS))
             .prop_map(|(key, word)| put(key, Data::Bytes(word))),
         4 => (dir(), label(), version()).prop_map(move |(dir, label, id)| {
             let target = [b"../versions/", id.as_slice()].concat();

@@ -109,7 +109,7 @@ impl Painter<'_> {
             self.put(&path, access, mode, times, Shape::Directory, true);
             self.put(&format!("{path}/info"), access, mode & 0o444, times, Shape::Other, true);
             self.put(&format!("{path}/policy"), access, mode & 0o444, times, Shape::Other, true);
-            let state = file(if key.enabled { "Enabled\n" } else { "Disabled\n" }.into());
+            let state = file(key.state().into());
             self.put(&format!("{path}/state"), access, mode & 0o666, times, state, true);
         }
         self.put(&format!("{at}/.deleted"), access, 0o1777, times, Shape::Directory, true);
@@ -159,7 +159,7 @@ impl Painter<'_> {
         let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.requested + trashed.days * DAY));
         self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, listed);
         if !scheduled {
-            self.versions(&path, access, secret, instance.keys[&secret.key].enabled);
+            self.versions(&path, access, secret, instance.keys[&secret.key].usable());
         }
         self.scratches(&Spot::Dir(at.into(), name.into()), &path);
         self.scratches(&Spot::Versions(at.into(), name.into()), &format!("{path}/versions"));

@@ -85,6 +85,14 @@ pub struct Key {
     pub created: u64,
     pub changed: u64,
     pub enabled: bool,
+    /// Its deletion is scheduled.
+    pub pending: bool,
+}
+
+impl Key {
+    pub fn usable(&self) -> bool {
+        self.enabled && !self.pending
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -291,12 +299,12 @@ impl Model {
     /// EKEYREVOKED while the key of the secret in that directory is disabled.
     pub fn usable(&self, at: &str, dir: &str) -> Outcome<()> {
         let (secret, _) = self.secret_at(at, dir).ok_or(SILENT)?;
-        if self.instances[at].keys[&secret.key].enabled { Ok(()) } else { Err(&[libc::EKEYREVOKED]) }
+        if self.instances[at].keys[&secret.key].usable() { Ok(()) } else { Err(&[libc::EKEYREVOKED]) }
     }
 
     /// The same of the secret numbered `serial`.
     pub fn is_usable(&self, serial: u64) -> bool {
-        self.secret(serial).is_none_or(|(secret, _, at, _)| self.instances[&at].keys[&secret.key].enabled)
+        self.secret(serial).is_none_or(|(secret, _, at, _)| self.instances[&at].keys[&secret.key].usable())
     }
 
     /// Everything committed is still there; what was open or in memory is gone.

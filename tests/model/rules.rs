@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::reference::{Bytes, Errnos, Outcome, SILENT, Secret, Version};
+use crate::reference::{Bytes, Errnos, Key, Outcome, SILENT, Secret, Version};
 
 pub const VALUE_MAX: usize = 30_720;
 pub const RESERVED: [&str; 11] =
@@ -202,13 +202,45 @@ pub fn parse_description(bytes: &[u8]) -> Result<String, Errnos> {
     if bad { Err(SILENT) } else { Ok(text.to_owned()) }
 }
 
-/// What is written to a key's state: whether it is to be enabled.
-pub fn parse_order(bytes: &[u8]) -> Result<bool, Errnos> {
+/// A word that is written to a key's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    Enabled,
+    Disabled,
+    Pending,
+}
+
+pub fn parse_word(bytes: &[u8]) -> Result<Word, Errnos> {
     match bytes.trim_ascii() {
-        b"Enabled" => Ok(true),
-        b"Disabled" => Ok(false),
-        b"PendingDeletion" => Err(&[libc::EOPNOTSUPP]),
+        b"Enabled" => Ok(Word::Enabled),
+        b"Disabled" => Ok(Word::Disabled),
+        b"PendingDeletion" => Ok(Word::Pending),
         _ => Err(&[libc::EINVAL]),
+    }
+}
+
+impl Key {
+    pub fn state(&self) -> &'static str {
+        match (self.pending, self.enabled) {
+            (true, _) => "PendingDeletion\n",
+            (false, true) => "Enabled\n",
+            (false, false) => "Disabled\n",
+        }
+    }
+
+    /// Takes `word`; `kept` where the key is used, or an instance's default one.
+    pub fn take(&mut self, word: Word, kept: bool, now: u64) -> Outcome<()> {
+        let (enabled, pending) = match (word, self.pending) {
+            (Word::Enabled, _) => (true, false),
+            (Word::Disabled | Word::Pending, true) => return Err(&[libc::EBUSY]),
+            (Word::Disabled, false) => (false, false),
+            (Word::Pending, false) if kept => return Err(&[libc::EBUSY]),
+            (Word::Pending, false) => (self.enabled, true),
+        };
+        if (enabled, pending) != (self.enabled, self.pending) {
+            (self.enabled, self.pending, self.changed) = (enabled, pending, now);
+        }
+        Ok(())
     }
 }
 

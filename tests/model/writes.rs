@@ -3,7 +3,7 @@
 use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, EKEYREVOKED, ENOENT, EPERM};
 
 use crate::reference::{Base, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
-use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_order, parse_tags};
+use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_tags, parse_word};
 
 impl Model {
     fn draft(&self, at: usize) -> Outcome<Draft> {
@@ -90,7 +90,7 @@ impl Model {
             }
             (Target::Text(serial, kind), Some(lines)) => self.foresee_lines(*serial, *kind, lines, draft.base),
             (Target::Window(_), Some(lines)) => parse_days(lines).map(|_| ()),
-            (Target::KeyState(..), Some(lines)) => parse_order(lines).map(|_| ()),
+            (Target::KeyState(..), Some(lines)) => parse_word(lines).map(|_| ()),
             (Target::State(_), Some(lines)) if lines.trim_ascii() != b"purge" => Err(&[EINVAL]),
             _ => Ok(()),
         }
@@ -218,11 +218,12 @@ impl Model {
                 (instance.days, instance.changed) = (days, now);
             }
             Target::KeyState(at, key) => {
-                let enabled = parse_order(&draft.bytes)?;
-                let key = self.instances.get_mut(at).and_then(|at| at.keys.get_mut(key)).ok_or(SILENT)?;
-                if key.enabled != enabled {
-                    (key.enabled, key.changed) = (enabled, now);
-                }
+                let word = parse_word(&draft.bytes)?;
+                let instance = self.instances.get_mut(at).ok_or(SILENT)?;
+                let live = instance.dirs.values().filter_map(|dir| dir.secret.as_ref());
+                let trashed = instance.trash.values().map(|trashed| &trashed.secret);
+                let kept = key == "default" || live.chain(trashed).any(|secret| secret.key == *key);
+                instance.keys.get_mut(key).ok_or(SILENT)?.take(word, kept, now)?;
             }
             Target::State(serial) => {
                 if draft.bytes.trim_ascii() != b"purge" {
@@ -290,6 +291,9 @@ impl Model {
             None | Some((_, true, ..)) => Err(SILENT),
             Some((_, _, at, _)) if !self.instances[&at].keys.contains_key(&name) => Err(&[libc::ENOKEY]),
             Some((secret, ..)) if secret.key != name && !secret.is_draft() => Err(&[EPERM]),
+            Some((secret, _, at, _)) if secret.key != name && self.instances[&at].keys[&name].pending => {
+                Err(&[EKEYREVOKED])
+            }
             Some(_) => Ok(name),
         }
     }

@@ -128,19 +128,18 @@ fn without(mut request: Json, member: &str) -> Json {
 }
 
 #[test]
-fn a_state_takes_two_words() {
+fn a_state_takes_the_words_of_kms() {
     let mount = with_key();
     for (script, said) in [
         ("/bin/echo disabled > prod/.keys/payments/state", "Invalid argument"),
         ("echo purge | dd of=prod/.keys/payments/state status=none", "Invalid argument"),
-        ("/bin/echo PendingDeletion > prod/.keys/payments/state", "Operation not supported"),
         ("printf %s Disable | dd of=prod/.keys/payments/state status=none", "Invalid argument"),
     ] {
         let told = mount.fails(script);
         assert!(told.contains(said), "{script}: {told}");
     }
     let said: Json = serde_json::from_str(&mount.read(".kmsfs/last-error")).unwrap();
-    assert!(said["Message"].as_str().unwrap().contains("`Enabled` or `Disabled`"), "{said}");
+    assert!(said["Message"].as_str().unwrap().contains("`Enabled`, `Disabled` or `PendingDeletion`"), "{said}");
     assert_eq!(mount.read("prod/.keys/payments/state"), "Enabled\n", "nothing was changed");
     // What it is already is no error, with and without a newline.
     mount.ok("printf %s Enabled > prod/.keys/payments/state; echo Disabled | tee prod/.keys/{payments,default}/state");
@@ -175,7 +174,8 @@ fn keys_live_through_the_api() {
         (of_key("CreateKey", "a/b"), "InvalidParameter"),
         (asymmetric, "UnsupportedOperation"),
         (of_key("DisableKey", "nothing"), "Forbidden.KeyNotFound"),
-        (of_key("ScheduleKeyDeletion", "named"), "UnsupportedOperation"),
+        (of_key("ScheduleKeyDeletion", "named"), "MissingParameter"),
+        (of_key("RestoreKey", "named"), "InvalidAction.NotFound"),
         (told, "InvalidParameter"),
         (without(of_key("EnableKey", ""), "KeyId"), "MissingParameter"),
     ] {
@@ -317,6 +317,73 @@ fn secrets_move_to_another_key() {
         "setpriv --reuid 1234 --clear-groups bash -c \"exec 3<>.kmsfs/api; printf %s '{request}' >&3; cat <&3\""
     );
     assert!(mount.ok(&theirs).contains("Forbidden.NoPermission"), "it is the owner's to do");
+}
+
+/// A key that nobody uses waits for its end, in which it refuses what a disabled one does, and can be taken back.
+#[test]
+fn a_key_waits_for_its_end() {
+    let mut mount = with_key();
+    for (script, code) in [
+        ("/bin/echo PendingDeletion > prod/.keys/payments/state", "Rejected.ResourceInUse"),
+        ("/bin/echo PendingDeletion > prod/.keys/default/state", "Rejected.ResourceInUse"),
+        ("rm -r prod/card; /bin/echo PendingDeletion > prod/.keys/payments/state", "Rejected.ResourceInUse"),
+    ] {
+        assert!(mount.fails(script).contains("Device or resource busy"), "{script}");
+        assert_eq!(mount.last_code(), code, "{script}");
+    }
+    let said: Json = serde_json::from_str(&mount.read(".kmsfs/last-error")).unwrap();
+    assert!(said["Message"].as_str().unwrap().contains("1 secrets or drafts are under the key"), "{said}");
+    mount.ok("echo purge > prod/.deleted/card/state; mkdir prod/draft");
+    mount.ok("echo 9 > prod/.instance/recovery-window; echo PendingDeletion > prod/.keys/payments/state");
+    assert_eq!(mount.read("prod/.keys/payments/state"), "PendingDeletion\n");
+    let info: Json = serde_json::from_str(&mount.read("prod/.keys/payments/info")).unwrap();
+    let days = |when: &str| mount.ok(&format!("echo $(( ($(date -d {when} +%s) - $(date +%s) + 3600) / 86400 ))"));
+    assert_eq!(days(info["DeleteDate"].as_str().unwrap()), "9\n", "{info}");
+    for (script, said, code) in [
+        ("/bin/echo payments > prod/draft/cmk", "Key has been revoked", "Rejected.PendingDeletion"),
+        ("/bin/echo Disabled > prod/.keys/payments/state", "Device or resource busy", "Rejected.StateModifiedFailed"),
+        (
+            "/bin/echo PendingDeletion > prod/.keys/payments/state",
+            "Device or resource busy",
+            "Rejected.StateModifiedFailed",
+        ),
+    ] {
+        assert!(mount.fails(script).contains(said), "{script}");
+        assert_eq!(mount.last_code(), code, "{script}");
+    }
+    for (action, code) in [
+        ("EnableKey", "Rejected.StateModifiedFailed"),
+        ("DisableKey", "Rejected.StateModifiedFailed"),
+        ("DestroyKey", "Rejected.StateModifiedFailed"),
+        ("RotateKey", "Rejected.PendingDeletion"),
+    ] {
+        assert_eq!(refused(&mount, of_key(action, "payments")), code, "{action}");
+    }
+    mount.restart();
+    assert_eq!(mount.read("prod/.keys/payments/state"), "PendingDeletion\n");
+    mount.ok("echo Enabled > prod/.keys/payments/state; echo payments > prod/draft/cmk; echo v > prod/draft/current");
+    assert_eq!(refused(&mount, of_key("CancelKeyDeletion", "payments")), "Rejected.StateModifiedFailed");
+    for (days, code) in [
+        ("6", "InvalidParameter"),
+        ("367", "InvalidParameter"),
+        ("x", "InvalidParameter"),
+        ("7", "Rejected.ResourceInUse"),
+    ] {
+        let mut request = of_key("ScheduleKeyDeletion", "payments");
+        request["PendingWindowInDays"] = json!(days);
+        assert_eq!(refused(&mount, request), code, "{days}");
+    }
+    mount.ok("$KMSFS key create prod unused; $KMSFS key rm --pending-window 366 prod unused");
+    assert_eq!(mount.read("prod/.keys/unused/state"), "PendingDeletion\n");
+    let destroyed = mount.bash("$KMSFS key destroy prod unused");
+    assert!(
+        !destroyed.status.success() && text(&destroyed.stderr).contains("may be destroyed from 20"),
+        "{destroyed:?}"
+    );
+    mount.ok("$KMSFS key restore prod unused");
+    assert_eq!(mount.read("prod/.keys/unused/state"), "Enabled\n");
+    mount.stop();
+    assert!(mount.verify().status.success());
 }
 
 #[test]

@@ -47,10 +47,10 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("a key's name", "mkdir '.keys/a b'", "Invalid argument", "InvalidParameter"),
     ("a key's state", "echo Off | dd of=.keys/default/state status=none", "Invalid argument", "InvalidParameter"),
     (
-        "a key's end",
+        "a default key's end",
         "echo PendingDeletion | dd of=.keys/default/state status=none",
-        "not supported",
-        "UnsupportedOperation",
+        "resource busy",
+        "Rejected.ResourceInUse",
     ),
     ("a label on no version", "ln -s ../versions/v9 s/stages/x", "No such file", "Forbidden.ResourceNotFound"),
     ("a label on something else", "ln -s ../tags s/stages/x", "Invalid argument", "InvalidParameter"),
@@ -133,7 +133,6 @@ fn echo_hears_of_it() {
         "printf 'a\\001\\n' > prod/s/description",
         "echo Purge > prod/.deleted/t/state",
         "echo Off > prod/.keys/default/state",
-        "echo PendingDeletion > prod/.keys/default/state",
         "for n in $(seq 21); do echo k$n=v; done > prod/s/tags",
         "for n in $(seq 21); do echo k$n=v >> prod/s/tags || exit 1; done",
     ] {

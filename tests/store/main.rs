@@ -8,6 +8,7 @@
 
 mod conformance;
 mod files;
+mod keys;
 mod model;
 mod rows;
 mod shredding;

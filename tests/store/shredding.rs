@@ -19,7 +19,7 @@ fn all_files(dir: &Path) -> Vec<u8> {
 }
 
 /// Which of `wanted` are in the files, in whole or in a piece: a row may lie in several pages.
-fn found(dir: &Path, wanted: &[Vec<u8>]) -> Vec<usize> {
+pub(super) fn found(dir: &Path, wanted: &[Vec<u8>]) -> Vec<usize> {
     let files = all_files(dir);
     let mut pieces: HashMap<&[u8], usize> = HashMap::new();
     let mut begins = vec![false; 1 << 16];

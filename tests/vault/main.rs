@@ -6,6 +6,7 @@
 mod audited;
 #[path = "../engine/mod.rs"]
 mod engine;
+mod keys;
 mod lost;
 mod memory;
 mod passing;

@@ -56,6 +56,23 @@ enum Step {
     /// It takes effect at once, also for files that are open. Names, versions, tags and deletions stay as they are.
     #[command(after_help = "Example:\n  kmsfs key disable /run/secrets/prod payments")]
     Disable(One),
+    /// Schedule the deletion of a key that no secret is under
+    ///
+    /// Until its window is over it can be taken back. Then `kmsfs key destroy` ends it.
+    #[command(after_help = "Example:\n  kmsfs key rm --pending-window 30 /run/secrets/prod payments")]
+    Rm {
+        /// Days until it may be destroyed, 7 to 366
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        pending_window: u16,
+        #[command(flatten)]
+        key: One,
+    },
+    /// Take back the deletion of a key; it is enabled then
+    #[command(after_help = "Example:\n  kmsfs key restore /run/secrets/prod payments")]
+    Restore(One),
+    /// Destroy a key whose window is over, with no way back
+    #[command(after_help = "Example:\n  kmsfs key destroy /run/secrets/prod payments")]
+    Destroy(One),
     /// Make a new version of a key
     ///
     /// New values are sealed under it at once, and what is stored comes under it within seconds to minutes, without being sealed anew.
@@ -117,6 +134,12 @@ pub fn run(args: &KeyArgs) -> Result<(), CliError> {
         }
         Step::Enable(key) => key.told(key.ask("EnableKey", [])?),
         Step::Disable(key) => key.told(key.ask("DisableKey", [])?),
+        Step::Rm { pending_window, key } => {
+            let days = pending_window.to_string();
+            key.told(key.ask("ScheduleKeyDeletion", [("PendingWindowInDays", days.as_str())])?)
+        }
+        Step::Restore(key) => key.told(key.ask("CancelKeyDeletion", [])?),
+        Step::Destroy(key) => key.told(key.ask("DestroyKey", [])?),
         Step::Rotate(key) => key.told(key.ask("RotateKey", [])?),
         Step::Move { json, key, paths } => move_secrets(paths, key, *json),
         Step::Describe { key, description } => {

@@ -5,7 +5,7 @@ use crate::fs::draft::{Base, Draft, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{KeyName, KeyOrder, Policy, RecoveryWindow, Refusal, Tags, VersionId};
+use crate::secret::{KeyName, KeyWord, Policy, RecoveryWindow, Refusal, Tags, VersionId};
 use crate::value::Value;
 use crate::vault::{self, Room, Written};
 
@@ -76,7 +76,7 @@ impl Tree {
                 b"purge" => self.purge(who, ino.node)?,
                 _ => return Err(Refusal::BadState { words: "`purge`" }.into()),
             },
-            Kind::KeyState => self.vault.set_key_state(caller, ino.node, KeyOrder::parse(bytes)?)?,
+            Kind::KeyState => self.vault.write_key_state(caller, ino.node, KeyWord::parse(bytes)?)?,
             _ => return Err(Refusal::FixedEntry.into()),
         }
         Ok(())

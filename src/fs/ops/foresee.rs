@@ -6,7 +6,7 @@
 use super::{Tree, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::{self, KeyName, KeyOrder, Policy, RecoveryWindow, Refusal, Tags};
+use crate::secret::{self, KeyName, KeyWord, Policy, RecoveryWindow, Refusal, Tags};
 
 impl Tree {
     /// Refuses `bytes` as the beginning of entry `ino`'s text; with `adds`, as tags beside those there are.
@@ -32,7 +32,7 @@ impl Tree {
                 RecoveryWindow::parse(lines)?;
             }
             Kind::KeyState => {
-                KeyOrder::parse(lines)?;
+                KeyWord::parse(lines)?;
             }
             Kind::TrashedState if lines.trim_ascii() != b"purge" => {
                 return Err(Refusal::BadState { words: "`purge`" }.into());
