@@ -4,8 +4,9 @@
 //! [`Change`] or a [`Refusal`]. The rules and limits are those of KMS generic secrets; where KMS leaves a choice, the
 //! choice is written beside the rule.
 //!
-//! Reading order: `refusal` (every reason to say no) and `code` (what KMS calls it), `name`, `version`, `stage`, `tag`, `policy`, `key`, `deletion` (the
-//! words, each parsed once at the edge), `action`, `access` (who may do what), `record` (a secret), `change` (the verbs).
+//! Reading order: `refusal` (every reason to say no) and `code` (what KMS calls it), `name`, `version`, `stage`, `tag`, `policy`, `key`,
+//! `deletion` (the words, each parsed once at the edge), `action`, `access` (who may do what), `record` (a secret), `change` (the
+//! verbs).
 
 mod access;
 mod action;
