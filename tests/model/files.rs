@@ -203,6 +203,7 @@ impl Model {
             // What is never stored is not kept.
             Held::Draft(draft) if draft.poison.is_some() => Err(SILENT),
             Held::Draft(draft) => {
+                self.is_open(draft)?;
                 let mut content = match draft.base {
                     Base::Whole => Vec::new(),
                     Base::Behind | Base::Present => self.present_of(draft)?,

@@ -46,6 +46,7 @@ impl Model {
                 None => return Err(&[ENOENT]),
             }
         }
+        self.is_open(draft)?;
         if draft.base == Base::Present {
             draft.bytes = self.present_of(draft)?;
             draft.base = Base::Whole;
@@ -57,10 +58,6 @@ impl Model {
             if let Some(version) = secret.version(id) {
                 if scheduled {
                     return Err(&[EIDRM]);
-                }
-                if !self.is_usable(*serial) {
-                    // What is there is not looked at.
-                    return Err(&[EKEYREVOKED, EEXIST, EFBIG]);
                 }
                 let same = end <= version.bytes.len() as u64 && version.bytes[at as usize..end as usize] == *data;
                 if !same {
@@ -295,6 +292,14 @@ impl Model {
                 Err(&[EKEYREVOKED])
             }
             Some(_) => Ok(name),
+        }
+    }
+
+    /// EKEYREVOKED for the draft of a value whose key is disabled.
+    pub fn is_open(&self, draft: &Draft) -> Outcome<()> {
+        match &draft.target {
+            Target::Current(serial) | Target::Version(serial, _) if !self.is_usable(*serial) => Err(&[EKEYREVOKED]),
+            _ => Ok(()),
         }
     }
 

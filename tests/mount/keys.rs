@@ -70,6 +70,7 @@ fn a_disabled_key_refuses_values_and_puts_alone() {
     let held = File::open(mount.path("prod/card/current")).unwrap();
     let mut writer = OpenOptions::new().write(true).truncate(true).open(mount.path("prod/card/current")).unwrap();
     writer.write_all(b"late").unwrap();
+    let mut beginner = OpenOptions::new().read(true).write(true).open(mount.path("prod/card/versions/v1")).unwrap();
     mount.ok("mkdir prod/draft; echo payments > prod/draft/cmk; printf %s new > $OUT/new");
     mount.ok("echo Disabled > prod/.keys/payments/state");
     assert_eq!(mount.read("prod/.keys/payments/state"), "Disabled\n");
@@ -104,6 +105,13 @@ fn a_disabled_key_refuses_values_and_puts_alone() {
     refuses(&mount);
     assert_eq!(errno(held.read_at(&mut [0; 8], 0)), libc::EKEYREVOKED, "the next read is decided anew");
     assert_eq!(errno(close(writer)), libc::EKEYREVOKED, "a value that was on its way is none");
+    assert_eq!(
+        errno(beginner.read_at(&mut [0; 8], 0)),
+        libc::EKEYREVOKED,
+        "nor is it read through a writer's descriptor"
+    );
+    assert_eq!(errno(beginner.write_all(b"pin")), libc::EKEYREVOKED, "said at the write");
+    drop(beginner);
     // All that is no value goes on.
     mount.ok("ls -lR prod > /dev/null; stat -c %s prod/card/current; cat prod/card/info prod/card/cmk");
     mount.ok("echo a=b > prod/card/tags; echo text > prod/card/description; chmod 700 prod/card");

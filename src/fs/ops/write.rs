@@ -80,6 +80,7 @@ impl Tree {
         let file = self.draft_file(Handle::Draft { serial })?;
         let draft = file.lock();
         self.poisoned(&draft)?;
+        self.key_allows(&draft)?;
         let content = self.content(who, &draft)?;
         self.tell_of_draft(who, serial, draft.ino)?;
         Ok(Reading::Value(content))
@@ -112,8 +113,19 @@ impl Tree {
         Ok(())
     }
 
-    /// The secret that the draft is of, unless it was scheduled for deletion since the file was opened: said at the write,
-    /// since a shell's `echo` hears nothing of the error of a close.
+    /// Refuses the draft of a value whose key was disabled since the file was opened.
+    fn key_allows(&self, draft: &Draft) -> Result<(), Fault> {
+        match &draft.target {
+            Target::Current { secret } | Target::Version { secret, .. } => match self.vault.node(*secret)? {
+                Some(loaded) => Ok(self.vault.key_is_usable(super::record(&loaded)?)?),
+                None => Ok(()),
+            },
+            Target::Text => Ok(()),
+        }
+    }
+
+    /// The secret that the draft is of, unless it was scheduled for deletion, or its key disabled, since the file was opened: said at
+    /// the write, since a shell's `echo` hears nothing of the error of a close.
     fn writable(&self, draft: &Draft) -> Result<Option<Arc<Loaded>>, Fault> {
         let is_secrets =
             tree::of(draft.ino.kind).is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions));
@@ -122,6 +134,7 @@ impl Tree {
         }
         let secret = self.loaded(draft.ino.node)?;
         super::record(&secret)?.not_scheduled()?;
+        self.key_allows(draft)?;
         Ok(Some(secret))
     }
 
