@@ -137,8 +137,9 @@ impl Book {
             Some((serde_json::from_slice::<Numbered>(line).ok()?.seq, mac))
         });
         let Some((seq, mac)) = last else {
-            // It is left as it is, for whoever verifies: nothing can be added to what is no record.
+            // It is left as it is, for whoever verifies: nothing can be added to what is no record. What is before it is there.
             self.begin_segment(segment.number + 1)?;
+            self.seq = self.known;
             return Ok(Some(format!("the end of segment {} is no record; a new chain begins", segment.number)));
         };
         if closed {

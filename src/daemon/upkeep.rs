@@ -22,10 +22,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(60 * 60);
 /// The same where the disk did not read all of it.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
-/// How often it is measured how much room there is.
+/// How often it is measured how much room there is, and kept how far the audit has come.
 const MEASURE: Duration = Duration::from_secs(5);
-/// How often shredding that failed is tried again, and records that could not be read; how often it is kept which secrets were read
-/// and how far the audit has come; and how old the next purge may be that is shown.
+/// How often shredding that failed is tried again, and records that could not be read; how often it is kept which secrets were read;
+/// and how old the next purge may be that is shown.
 const RETRY: Duration = Duration::from_secs(60);
 /// The lowest priority.
 const NICE: i32 = 19;
@@ -91,6 +91,9 @@ impl Rest<'_> {
             }
             self.vault.measure();
             self.rewrap();
+            if let Err(error) = self.vault.keep_audited() {
+                log::warn!("the store does not know how far the audit has come: {error}");
+            }
             if self.retried.elapsed() >= RETRY {
                 self.retried = Instant::now();
                 self.vault.shred_what_is_owed();
@@ -98,9 +101,6 @@ impl Rest<'_> {
                 self.vault.look_for_purges();
                 if let Err(error) = self.vault.keep_reads(false) {
                     log::warn!("when secrets were last read is not kept yet: {error}");
-                }
-                if let Err(error) = self.vault.keep_audited() {
-                    log::warn!("the store does not know how far the audit has come: {error}");
                 }
             }
             if left <= MEASURE {
@@ -122,7 +122,7 @@ impl Rest<'_> {
             }
             Ok(Some(Rewrapped { failed, .. })) => {
                 log::error!("{failed} data keys stay under an older version of their key");
-                self.rewraps = Instant::now() + REST;
+                self.rewraps = Instant::now() + AGAIN;
             }
             Err(error) => {
                 log::warn!("not all data keys have followed a rotation of their key yet: {error}");

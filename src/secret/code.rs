@@ -93,9 +93,9 @@ impl Refusal {
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
             TooManyLabels | TooManyTags => Some("remove one first"),
-            KeyInUse { .. } => {
-                Some("`kmsfs key move` has secrets come under another key; a deleted one must be purged first")
-            }
+            KeyInUse { .. } => Some(
+                "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can choose another",
+            ),
             KeyPendingDeletion | KeyStateStays => {
                 Some("`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back")
             }

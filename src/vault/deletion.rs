@@ -171,12 +171,14 @@ impl Vault {
         outcome
     }
 
-    /// A directory that outlives its purged secret, because others stand below it, gets a draft again.
+    /// A directory that outlives its purged secret, because others stand below it, gets a draft again. Its key is the instance's: nobody
+    /// has chosen one for it.
     fn give_new_draft(&self, batch: &mut Batch, instance: NodeId, record: &Secret) -> Result<(), VaultError> {
         let Some((parent, name)) = self.parent_of(instance, &record.name)? else { return Ok(()) };
         let Some(directory) = self.directory_named(&parent, &name)? else { return Ok(()) };
         let id = batch.new_nodes(1)?;
-        let draft = Secret::draft(record.name.clone(), record.key, self.now());
+        let key = self.existing(instance)?.as_instance().map_or(record.key, |instance| instance.default_key);
+        let draft = Secret::draft(record.name.clone(), key, self.now());
         self.put_draft(batch, instance, directory.id(), id, draft)
     }
 

@@ -80,7 +80,8 @@ impl Vault {
         if key.versions.len() >= KEY_VERSIONS_MAX {
             return Err(Refusal::TooManyKeyVersions.into());
         }
-        key.versions.push(self.now());
+        key.changed = self.now();
+        key.versions.push(key.changed);
         let mut batch = Batch::new(&ledger, Purpose::new(Action::RotateKey, self.target(&loaded)));
         self.add_material(&mut batch, loaded.instance_id(), RowId { node: id, no: key.primary() })?;
         self.put(&mut batch, id, loaded.place(), Node::Key(key), Some(&loaded))?;
@@ -101,20 +102,27 @@ impl Vault {
             KeyOrder::Cancel => Action::CancelKeyDeletion,
         };
         let is_default = self.is_default_key(&*self.existing(id)?)?;
-        self.change_key(caller, action, id, |key| {
-            let state = key.state.after(order)?;
-            if state.is_pending() {
-                secret::may_be_deleted(key.uses, is_default)?;
-            }
-            Ok(Key { state, ..key })
-        })
+        self.change_key(caller, action, id, |key| after(key, order, is_default))
     }
 
     /// Has the key be what `word` says, as it is written to its `state`.
     pub fn write_key_state(&self, caller: Caller, id: NodeId, word: KeyWord) -> Result<(), VaultError> {
+        let order = self.order_of(&*self.existing(id)?, word)?;
+        self.set_key_state(caller, id, order)
+    }
+
+    /// Whether [`Vault::write_key_state`] would be refused.
+    pub fn check_key_word(&self, id: NodeId, word: KeyWord) -> Result<(), VaultError> {
         let loaded = self.existing(id)?;
-        let key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
-        let order = match word {
+        let key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?.clone();
+        after(key, self.order_of(&loaded, word)?, self.is_default_key(&loaded)?)?;
+        Ok(())
+    }
+
+    /// What `word` asks of the key `loaded`.
+    fn order_of(&self, loaded: &Loaded, word: KeyWord) -> Result<KeyOrder, VaultError> {
+        let key = loaded.as_key().ok_or(VaultError::Unreadable { node: loaded.id() })?;
+        Ok(match word {
             KeyWord::Enabled if key.state.is_pending() => KeyOrder::Cancel,
             KeyWord::Enabled => KeyOrder::Enable,
             KeyWord::Disabled => KeyOrder::Disable,
@@ -124,8 +132,7 @@ impl Vault {
                     instance.as_instance().map_or(RecoveryWindow::DEFAULT, |instance| instance.recovery_window);
                 KeyOrder::Schedule { due: KeyWindow::of_days(window.days())?.end(self.now()) }
             }
-        };
-        self.set_key_state(caller, id, order)
+        })
     }
 
     /// The end of a key whose window is over: its material is overwritten, and no copy of it stays in the store's files. Irreversible.
@@ -212,6 +219,15 @@ impl Vault {
         self.put(&mut batch, id, loaded.place(), Node::Key(after), Some(&loaded))?;
         self.commit(&mut ledger, batch, caller, Some(Reservation::standing()))
     }
+}
+
+/// What `key` is once `order` was given.
+fn after(key: Key, order: KeyOrder, is_default: bool) -> Result<Key, Refusal> {
+    let state = key.state.after(order)?;
+    if state.is_pending() {
+        secret::may_be_deleted(key.uses, is_default)?;
+    }
+    Ok(Key { state, ..key })
 }
 
 /// A key that may be used at once.

@@ -4,19 +4,21 @@
 //! data key is wrapped by a version before the `oldest` that its key's record names; that rises only when a walk over all wraps has
 //! come to its end and has met none. So a walk that was broken off begins anew, and passes over what is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use super::audited::{Purpose, of_daemon};
+use super::error::is_made;
 use super::ledger::Batch;
 use super::{Caller, Key, Loaded, Node, Vault, VaultError};
 use crate::crypto::{KeyRef, key_ref};
 use crate::id::NodeId;
+use crate::sealed::Sealed;
 use crate::secret::{self, Action, Refusal};
-use crate::store::{Reservation, Row, RowId, Store as _, Table};
+use crate::store::{Row, RowId, Store as _, Table};
 
-/// Wraps read at a time.
-const PAGE: usize = 256;
+/// Wraps read at a time, and moved in one commit: as many as every engine takes at once.
+const PAGE: usize = 100;
 /// Instances, or keys, read at a time.
 const LISTED: usize = 256;
 
@@ -52,7 +54,11 @@ impl Vault {
             self.rewrap_one(&mut batch, &loaded, RowId { node: id, no: version.no.0 }, by)?;
         }
         self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
-        self.commit(&mut ledger, batch, caller, None)
+        let outcome = self.commit(&mut ledger, batch, caller, None);
+        if is_made(&outcome) {
+            self.rewrap_kept(&loaded, by);
+        }
+        outcome
     }
 
     /// Moves all data keys that are under an older version of their key than its newest, if there are any. `go_on` is asked before
@@ -69,7 +75,7 @@ impl Vault {
     }
 
     fn rewrap_all(&self, go_on: &mut impl FnMut() -> bool) -> Result<Option<Rewrapped>, VaultError> {
-        let (due, mut rewrapped) = (self.keys_with_older_wraps()?, Rewrapped::default());
+        let (due, mut rewrapped, mut failing) = (self.keys_with_older_wraps()?, Rewrapped::default(), HashSet::new());
         if due.is_empty() {
             return Ok(Some(rewrapped));
         }
@@ -81,17 +87,15 @@ impl Vault {
             let rows = self.store.scan(Table::Wraps, after, PAGE)?;
             let older: Vec<RowId> = rows.iter().filter(|row| is_older(row, &due)).map(|row| row.id).collect();
             if !older.is_empty() {
-                self.rewrap_some(&older, &due, &mut rewrapped)?;
+                self.rewrap_some(&older, &due, &mut rewrapped, &mut failing)?;
             }
             match rows.last() {
                 Some(row) if rows.len() == PAGE => after = Some(row.id),
                 Some(_) | None => break,
             }
         }
-        if rewrapped.failed == 0 {
-            for (key, newest) in due {
-                self.note_oldest(key, newest)?;
-            }
+        for (key, newest) in due.into_iter().filter(|(key, _)| !failing.contains(key)) {
+            self.note_oldest(key, newest)?;
         }
         Ok(Some(rewrapped))
     }
@@ -104,7 +108,13 @@ impl Vault {
             for instance in instances.nodes.iter().filter(|node| node.as_instance().is_some()) {
                 let mut after = Some(NodeId(0));
                 while let Some(from) = after {
-                    let keys = self.keys(instance.id(), from, LISTED)?;
+                    let keys = match self.keys(instance.id(), from, LISTED) {
+                        Err(error) if error.is_damage() => {
+                            log::error!("data keys of an instance stay where they are: {error}");
+                            break;
+                        }
+                        keys => keys?,
+                    };
                     let older = keys.nodes.iter().filter_map(|node| Some((node.id(), node.as_key()?)));
                     due.extend(
                         older.filter(|(_, key)| key.oldest < key.primary()).map(|(id, key)| (id, key.primary())),
@@ -123,6 +133,7 @@ impl Vault {
         rows: &[RowId],
         due: &HashMap<NodeId, u32>,
         rewrapped: &mut Rewrapped,
+        failing: &mut HashSet<NodeId>,
     ) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         // It is nobody's decision, so there is no record of it.
@@ -134,11 +145,12 @@ impl Vault {
                 Err(error) => {
                     log::error!("a data key of node {} stays under an older version of its key: {error}", row.node.0);
                     rewrapped.failed += 1;
+                    failing.extend(self.store.wrap(*row)?.and_then(|wrap| Some(key_ref(&wrap).ok()?.key)));
                 }
             }
         }
         if !batch.is_empty() {
-            self.commit(&mut ledger, batch, of_daemon("upkeep")?, Some(Reservation::standing()))?;
+            self.commit(&mut ledger, batch, of_daemon("upkeep")?, None)?;
         }
         rewrapped.moved += moved;
         Ok(())
@@ -156,13 +168,17 @@ impl Vault {
 
     /// Wraps the data key of `row`, a version of `secret`, by another key version.
     fn rewrap_one(&self, batch: &mut Batch, secret: &Loaded, row: RowId, by: KeyRef) -> Result<(), VaultError> {
-        let scope = secret.instance_id();
         let old = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: row.node })?;
-        let at = self.keyring.wrap_context(scope, row);
-        let dek = self.keyring.cmk(&self.store, scope, key_ref(&old)?)?.unwrap_dek(at, &old)?;
-        let new = self.keyring.cmk(&self.store, scope, by)?.wrap_dek(at, by, &dek)?;
+        let new = self.rewrapped(secret.instance_id(), row, &old, by)?;
         self.replace_wrap(batch, row, &old, new);
         Ok(())
+    }
+
+    /// The data key in `old`, of `row` in the instance `scope`, wrapped by another key version.
+    pub(super) fn rewrapped(&self, scope: NodeId, row: RowId, old: &Sealed, by: KeyRef) -> Result<Sealed, VaultError> {
+        let at = self.keyring.wrap_context(scope, row);
+        let dek = self.keyring.cmk(&self.store, scope, key_ref(old)?)?.unwrap_dek(at, old)?;
+        Ok(self.keyring.cmk(&self.store, scope, by)?.wrap_dek(at, by, &dek)?)
     }
 
     /// Notes that no data key is under a version of `key` before `newest`.
@@ -173,7 +189,7 @@ impl Vault {
         let after = Key { oldest: newest.max(before.oldest), ..before.clone() };
         let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
         self.put(&mut batch, key, loaded.place(), Node::Key(after), Some(&loaded))?;
-        self.commit(&mut ledger, batch, of_daemon("upkeep")?, Some(Reservation::standing()))
+        self.commit(&mut ledger, batch, of_daemon("upkeep")?, None)
     }
 }
 

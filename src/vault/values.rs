@@ -80,6 +80,7 @@ impl Vault {
     pub fn undisclosed(&self, secret: &Loaded, no: VersionNo) -> Result<Value, VaultError> {
         let node = secret.as_secret().ok_or(VaultError::Unreadable { node: secret.id() })?;
         node.secret.not_scheduled()?;
+        self.key_is_usable(&node.secret)?;
         let row = RowId { node: secret.id(), no: no.0 };
         // The version may roll away between the record and its rows: then a pin holds them, or the version is gone.
         if node.secret.version_no(no).is_some()
@@ -159,6 +160,24 @@ impl Vault {
                 if pin.holders == 0 {
                     pins.remove(&(secret, version.no));
                 }
+            }
+        }
+    }
+
+    /// Has what handles have pinned of `secret`, and is stored no longer, follow it under another key.
+    pub(super) fn rewrap_kept(&self, secret: &Loaded, by: KeyRef) {
+        for ((node, no), pin) in self.pins.0.lock().iter_mut().filter(|((node, _), _)| *node == secret.id()) {
+            let Some(kept) = &pin.kept else { continue };
+            match self.rewrapped(secret.instance_id(), RowId { node: *node, no: no.0 }, &kept.rows.wrap, by) {
+                Ok(wrap) => {
+                    let rows = Rows { value: kept.rows.value.clone(), wrap };
+                    let kept = Arc::new(Kept { rows, version: kept.version.clone() });
+                    if pin.holders > 0 {
+                        self.leave_version(*node, *no, Some(&kept));
+                    }
+                    pin.kept = Some(kept);
+                }
+                Err(error) => log::error!("a version that is open stays under the key it had: {error}"),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use libc::{EEXIST, EIDRM, EINVAL, EISDIR, EKEYREVOKED, ENOENT, EPERM};
 
 use crate::reference::{
-    Base, By, Bytes, Content, Draft, Flags, Held, Model, Node, Outcome, SILENT, Spot, Target, Text,
+    Base, By, Bytes, Content, Draft, Flags, Held, Model, Node, Outcome, SILENT, Scratch, Spot, Target, Text,
 };
 use crate::rules::{RESERVED, component, grammar};
 
@@ -149,8 +149,8 @@ impl Model {
         let sed = name.len() == 9 && name.starts_with(b"sed") && mkostemp;
         match parent {
             Node::Dir(at, dir) if name == b"current" => {
-                self.usable(at, dir)?;
                 self.restore_in_place(at, dir);
+                self.usable(at, dir)?;
                 let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
                 Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Current(secret), flags) }))
             }
@@ -171,8 +171,8 @@ impl Model {
             }
             Node::Versions(at, dir) => {
                 let id = grammar(name, 64)?;
-                self.usable(at, dir)?;
                 self.restore_in_place(at, dir);
+                self.usable(at, dir)?;
                 let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
                 Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Version(secret, id), flags) }))
             }
@@ -199,6 +199,9 @@ impl Model {
                 None => Err(&[ENOENT]),
             },
             Held::Text(bytes) => Ok(bytes.clone()),
+            Held::Scratch(serial) if self.scratches.get(serial).is_some_and(|file| !self.is_readable(file)) => {
+                Err(&[EKEYREVOKED])
+            }
             Held::Scratch(serial) => self.stored(&Node::Scratch(*serial)).map(Some),
             // What is never stored is not kept.
             Held::Draft(draft) if draft.poison.is_some() => Err(SILENT),
@@ -212,6 +215,11 @@ impl Model {
                 Ok(Some(content.into()))
             }
         }
+    }
+
+    /// Whether a file in memory is no copy of a value whose key is disabled.
+    pub fn is_readable(&self, file: &Scratch) -> bool {
+        file.copied.is_none_or(|secret| self.is_usable(secret))
     }
 
     /// The present content of what a draft is of.

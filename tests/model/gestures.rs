@@ -198,7 +198,9 @@ impl Model {
                 let spot = self.spot(to.0).ok_or(SILENT)?;
                 let copy = after.add_scratch(spot, to.1, Content::File(bytes), (access.uid, access.gid, mode))?;
                 let current = self.current_of(&at, &dir).filter(|_| is_value);
-                after.scratches.get_mut(&copy).ok_or(SILENT)?.copy_of = current;
+                let of = self.secret_at(&at, &dir).map(|(secret, _)| secret.serial).filter(|_| current.is_some());
+                let copy = after.scratches.get_mut(&copy).ok_or(SILENT)?;
+                (copy.copy_of, copy.copied) = (current, of);
                 *self = after;
                 Ok(())
             }

@@ -109,7 +109,8 @@ impl Model {
         scratch_name(name)?;
         let serial = self.serial();
         let (name, made) = (name.to_vec(), self.now);
-        self.scratches.insert(serial, Scratch { spot, name, content, uid, gid, mode, made, copy_of: None });
+        self.scratches
+            .insert(serial, Scratch { spot, name, content, uid, gid, mode, made, copy_of: None, copied: None });
         Ok(serial)
     }
 

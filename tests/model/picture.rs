@@ -188,6 +188,7 @@ impl Painter<'_> {
     fn scratches(&mut self, spot: &Spot, path: &str) {
         for file in self.model.scratches.values().filter(|file| file.spot == *spot) {
             let (shape, mode) = match &file.content {
+                Content::File(_) if !self.model.is_readable(file) => (Shape::Revoked, file.mode),
                 Content::File(bytes) => (Shape::File(crate::files::shared(bytes)), file.mode),
                 Content::Link(target) => (Shape::Link(target.clone()), 0o777),
             };

@@ -131,12 +131,14 @@ pub struct Scratch {
     pub made: u64,
     /// The version that it was copied from, while it is that copy.
     pub copy_of: Option<u64>,
+    /// The secret that it was copied from, as long.
+    pub copied: Option<u64>,
 }
 
 impl Scratch {
     /// The bytes of a file, to be changed: it is no copy any more.
     pub fn bytes_mut(&mut self) -> Outcome<&mut Vec<u8>> {
-        self.copy_of = None;
+        (self.copy_of, self.copied) = (None, None);
         match &mut self.content {
             Content::File(bytes) => Ok(bytes),
             Content::Link(_) => Err(SILENT),

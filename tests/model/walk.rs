@@ -201,6 +201,7 @@ impl<'a> Walk<'a> {
             Ok(Reading::Value(value)) => Bytes::from(value.as_bytes()),
             Ok(Reading::Text(text)) => Bytes::from(text.as_slice()),
             Ok(Reading::Said { part, .. }) => Bytes::from(part.as_bytes()),
+            Err(error) if error.errno() == libc::EKEYREVOKED => return Ok(Shape::Revoked),
             Err(error) => return Err(error.to_string()),
         };
         let counts = !matches!(ino.kind, Kind::Status | Kind::LastError | Kind::Metrics);

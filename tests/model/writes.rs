@@ -87,7 +87,10 @@ impl Model {
             }
             (Target::Text(serial, kind), Some(lines)) => self.foresee_lines(*serial, *kind, lines, draft.base),
             (Target::Window(_), Some(lines)) => parse_days(lines).map(|_| ()),
-            (Target::KeyState(..), Some(lines)) => parse_word(lines).map(|_| ()),
+            (Target::KeyState(at, key), Some(lines)) => {
+                let mut after = self.instances[at].keys[key].clone();
+                after.take(parse_word(lines)?, self.is_kept(at, key), self.now)
+            }
             (Target::State(_), Some(lines)) if lines.trim_ascii() != b"purge" => Err(&[EINVAL]),
             _ => Ok(()),
         }
@@ -215,11 +218,8 @@ impl Model {
                 (instance.days, instance.changed) = (days, now);
             }
             Target::KeyState(at, key) => {
-                let word = parse_word(&draft.bytes)?;
+                let (word, kept) = (parse_word(&draft.bytes)?, self.is_kept(at, key));
                 let instance = self.instances.get_mut(at).ok_or(SILENT)?;
-                let live = instance.dirs.values().filter_map(|dir| dir.secret.as_ref());
-                let trashed = instance.trash.values().map(|trashed| &trashed.secret);
-                let kept = key == "default" || live.chain(trashed).any(|secret| secret.key == *key);
                 instance.keys.get_mut(key).ok_or(SILENT)?.take(word, kept, now)?;
             }
             Target::State(serial) => {
@@ -309,6 +309,14 @@ impl Model {
         Err(put(&mut secret.clone()).map_or(SILENT, |()| &[EKEYREVOKED]))
     }
 
+    /// Whether a key cannot be deleted: an instance's default one, and those that are used.
+    fn is_kept(&self, at: &str, key: &str) -> bool {
+        let instance = &self.instances[at];
+        let live = instance.dirs.values().filter_map(|dir| dir.secret.as_ref());
+        let trashed = instance.trash.values().map(|trashed| &trashed.secret);
+        key == "default" || live.chain(trashed).any(|secret| secret.key == *key)
+    }
+
     /// ForceDelete. The directory that outlives its secret is a draft again.
     fn purge(&mut self, serial: u64) -> Outcome<()> {
         let (_, scheduled, at, name) = self.secret(serial).ok_or(&[ENOENT][..])?;
@@ -316,11 +324,10 @@ impl Model {
             return Err(&[EALREADY]);
         }
         let (now, draft) = (self.now, self.serial());
-        let key = self.secret(serial).map(|(secret, ..)| secret.key.clone()).ok_or(SILENT)?;
         let instance = self.instances.get_mut(&at).ok_or(SILENT)?;
         instance.trash.remove(&name);
         if let Some(dir) = instance.dirs.get_mut(&name) {
-            dir.secret = Some(Secret::draft(draft, &key, now));
+            dir.secret = Some(Secret::draft(draft, "default", now));
         }
         let of_secret = |spot: &Spot| !matches!(spot, Spot::Dir(..)) && spot.is_of(&at, &name);
         self.scratches.retain(|_, file| !of_secret(&file.spot));

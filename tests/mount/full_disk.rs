@@ -100,6 +100,10 @@ fn a_full_disk_can_be_cleared() {
     }
     small.fill(0);
     mount.fails("echo v > prod/s0/current");
+    // A key is disabled in a hurry.
+    mount.ok("echo Disabled > prod/.keys/default/state");
+    mount.fails("cat prod/s0/current");
+    mount.ok("echo Enabled > prod/.keys/default/state");
     for n in 0..12 {
         mount.ok(&format!("ln -sfn ../versions/v1 prod/s{n}/stages/ACSCurrent"));
         assert_eq!(mount.read(&format!("prod/s{n}/current")), format!("first{n}\n"));

@@ -276,6 +276,10 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Whatever went wrong, the daemon may have said why.
+            println!("the daemon's log:\n{}", std::fs::read_to_string(self.log_file()).unwrap_or_default());
+        }
         self.detach();
         if let Some(daemon) = self.daemon.take()
             && !ends_within(&daemon.keeper, END)

@@ -71,7 +71,8 @@ fn a_disabled_key_refuses_values_and_puts_alone() {
     let mut writer = OpenOptions::new().write(true).truncate(true).open(mount.path("prod/card/current")).unwrap();
     writer.write_all(b"late").unwrap();
     let mut beginner = OpenOptions::new().read(true).write(true).open(mount.path("prod/card/versions/v1")).unwrap();
-    mount.ok("mkdir prod/draft; echo payments > prod/draft/cmk; printf %s new > $OUT/new");
+    mount.ok("mkdir prod/draft; echo payments > prod/draft/cmk; printf %s new | tee $OUT/new > $OUT/moved");
+    mount.ok("cd prod/card; mv current current~");
     mount.ok("echo Disabled > prod/.keys/payments/state");
     assert_eq!(mount.read("prod/.keys/payments/state"), "Disabled\n");
     let refuses = |mount: &Mount| {
@@ -84,6 +85,9 @@ fn a_disabled_key_refuses_values_and_puts_alone() {
             "echo two >> prod/card/current",
             "cp $OUT/new prod/card/current",
             "install $OUT/new prod/card/versions/mine",
+            "install $OUT/new prod/card/current",
+            "cp --remove-destination $OUT/new prod/card/current",
+            "mv $OUT/moved prod/card/current",
             "sed -i s/p/b/ prod/card/current",
             "echo first > prod/draft/current",
             "echo first > prod/draft/versions/v1",
@@ -91,6 +95,7 @@ fn a_disabled_key_refuses_values_and_puts_alone() {
             let told = mount.fails(script);
             assert!(told.contains("Key has been revoked"), "{script}: {told}");
             assert_eq!(mount.last_code(), "Rejected.Disabled", "{script}");
+            assert_eq!(mount.names("prod/.deleted"), [""; 0], "{script}: a write that fails leaves the old value");
         }
         let get = json!({ "Action": "GetSecretValue", "DKMSInstanceId": "prod", "SecretName": "card" });
         let answer = ask(mount, get);
@@ -102,6 +107,8 @@ fn a_disabled_key_refuses_values_and_puts_alone() {
             assert_eq!(refused(mount, put), "Rejected.Disabled", "{action}");
         }
     };
+    let copy = mount.fails("cat prod/card/current~");
+    assert!(copy.contains("Key has been revoked"), "what an editor copied: {copy}");
     refuses(&mount);
     assert_eq!(errno(held.read_at(&mut [0; 8], 0)), libc::EKEYREVOKED, "the next read is decided anew");
     assert_eq!(errno(close(writer)), libc::EKEYREVOKED, "a value that was on its way is none");
@@ -301,15 +308,26 @@ fn secrets_move_to_another_key() {
     let mount = with_key();
     mount.ok("printf %s two > prod/card/current; mkdir prod/gone; echo v > prod/gone/current; rm -r prod/gone; mkdir prod/draft");
     let held = File::open(mount.path("prod/card/versions/v1")).unwrap();
+    let rolled = File::open(mount.path("prod/card/versions/v2")).unwrap();
+    mount.ok(
+        "ln -sfn ../versions/v1 prod/card/stages/keep; for n in {3..13}; do printf %s $n > prod/card/current; done",
+    );
+    assert!(!mount.path("prod/card/versions/v2").exists());
     let kmsfs = |words: &str| mount.bash(&format!("$KMSFS key {words}"));
     let moved = kmsfs("move default prod/card");
     assert!(moved.status.success() && text(&moved.stdout) == "prod/card: under default\n", "{moved:?}");
     assert_eq!(mount.read("prod/card/cmk"), "default\n");
     mount.ok("echo Disabled > prod/.keys/payments/state");
-    assert_eq!((mount.read("prod/card/current"), mount.read("prod/card/versions/v1")), ("two".into(), "pin".into()));
+    assert_eq!((mount.read("prod/card/current"), mount.read("prod/card/versions/v1")), ("13".into(), "pin".into()));
     let mut bytes = [0; 8];
     assert_eq!((held.read_at(&mut bytes, 0).unwrap(), &bytes[..3]), (3, &b"pin"[..]));
-    assert_eq!(mount.names("prod/card/versions"), ["v1", "v2"]);
+    assert_eq!((rolled.read_at(&mut bytes, 0).unwrap(), &bytes[..3]), (3, &b"two"[..]), "what is open alone follows");
+    kill_worker(&mount);
+    assert_eq!(rolled.read_at(&mut bytes, 0).unwrap(), 3, "in the next worker too");
+    mount.ok("echo Disabled > prod/.keys/default/state");
+    assert_eq!(errno(rolled.read_at(&mut bytes, 0)), libc::EKEYREVOKED);
+    mount.ok("echo Enabled > prod/.keys/default/state");
+    assert_eq!(mount.names("prod/card/versions").len(), 10);
     let move_to = |name: &str, key: &str| json!({ "Action": "MoveSecretToKey", "DKMSInstanceId": "prod", "SecretName": name, "EncryptionKeyId": key });
     for (name, key, code) in [
         ("card", "payments", "Rejected.Disabled"),

@@ -133,6 +133,7 @@ fn echo_hears_of_it() {
         "printf 'a\\001\\n' > prod/s/description",
         "echo Purge > prod/.deleted/t/state",
         "echo Off > prod/.keys/default/state",
+        "echo PendingDeletion > prod/.keys/default/state",
         "for n in $(seq 21); do echo k$n=v; done > prod/s/tags",
         "for n in $(seq 21); do echo k$n=v >> prod/s/tags || exit 1; done",
     ] {

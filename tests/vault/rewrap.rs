@@ -144,6 +144,11 @@ fn what_is_damaged_stays_and_holds_nothing_up() {
     assert_eq!(oldest(&room, key), (1, 2), "one is under the first version still");
     assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: 0, failed: 1 }));
     assert!(!room.vault.verify().unwrap().problems.is_empty());
+    // Nor of another key.
+    let other = room.vault.make_key(caller(), room.instance, KeyName::parse(b"payments").unwrap(), "").unwrap().id();
+    room.vault.rotate_key(caller(), other).unwrap();
+    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: 0, failed: 1 }));
+    assert_eq!((oldest(&room, key), oldest(&room, other)), ((1, 2), (2, 2)));
 }
 
 #[test]

@@ -31,9 +31,7 @@ impl Tree {
             Kind::RecoveryWindow => {
                 RecoveryWindow::parse(lines)?;
             }
-            Kind::KeyState => {
-                KeyWord::parse(lines)?;
-            }
+            Kind::KeyState => self.vault.check_key_word(ino.node, KeyWord::parse(lines)?)?,
             Kind::TrashedState if lines.trim_ascii() != b"purge" => {
                 return Err(Refusal::BadState { words: "`purge`" }.into());
             }

@@ -9,7 +9,7 @@ use crate::fs::Life;
 use crate::fs::draft::{Base, Draft, DraftFile, Poison, Target};
 use crate::fs::errno::Fault;
 use crate::fs::follow::Follower;
-use crate::fs::inode::{Ino, Kind};
+use crate::fs::inode::Ino;
 use crate::fs::opens::{Held, Opens};
 use crate::fs::scratch::Scratches;
 use crate::fs::talk::Conversation;
@@ -124,7 +124,7 @@ impl Tree {
         }
         if draft.dirty
             && draft.poison.is_none()
-            && draft.ino.kind != Kind::TrashedState
+            && super::write::takes_room(draft.ino.kind)
             && let Err(fault) = self.make_room(&mut draft)
         {
             // Its close will tell whether there is room then.

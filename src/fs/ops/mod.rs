@@ -4,9 +4,9 @@
 //! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read, and the last
 //! close of a reader, may come from any.
 //!
-//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `open`, `write`, `foresee`, `close`, `commit` (what is
-//! written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow` (what happens), `inherit` (what an
-//! earlier worker left).
+//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `open`, `read`, `write`, `foresee`, `close`, `commit` (what
+//! is written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow`
+//! (what happens), `inherit` (what an earlier worker left).
 
 mod attr;
 mod change;
@@ -20,6 +20,7 @@ mod make;
 mod metrics;
 mod names;
 mod open;
+mod read;
 mod remove;
 mod rename;
 mod snapshot;
@@ -39,7 +40,8 @@ pub use attr::{Attr, Entry};
 pub use change::AttrChange;
 pub use close::{Close, Waits};
 pub use follow::Follow;
-pub use open::{How, Reading};
+pub use open::How;
+pub use read::Reading;
 pub use rename::At;
 
 use super::damage::Damage;

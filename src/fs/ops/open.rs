@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Entry, Place, Tree, Who, record};
-use crate::api::ANSWER_MAX;
 use crate::fs::draft::{Base, Draft, DraftFile, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
@@ -11,7 +10,7 @@ use crate::fs::opens::Held;
 use crate::fs::scratch::{self, Content};
 use crate::fs::tree;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Action, Component, RESERVED, Refusal, VersionId};
+use crate::secret::{Component, RESERVED, Refusal, VersionId};
 use crate::value::Value;
 
 /// How a file is opened to be written.
@@ -35,37 +34,6 @@ impl How {
             truncates: flags & libc::O_TRUNC != 0,
             appends: flags & libc::O_APPEND != 0,
             exclusive: flags & libc::O_EXCL != 0,
-        }
-    }
-}
-
-/// The bytes that a read is answered from.
-pub enum Reading {
-    /// Wiped when the read is answered.
-    Value(Value),
-    /// As it was when the file was opened.
-    Text(Arc<Vec<u8>>),
-    /// The next part of an answer, wherever the file is read.
-    Said {
-        /// The part.
-        part: Value,
-        /// Whose it is,
-        handle: Handle,
-        /// and where it begins.
-        from: usize,
-    },
-}
-
-impl Reading {
-    /// The part that a read of `size` bytes at `offset` gets.
-    pub fn slice(&self, offset: u64, size: usize) -> &[u8] {
-        match self {
-            Reading::Value(value) => value.slice(offset, size),
-            Reading::Said { part, .. } => part.slice(0, size),
-            Reading::Text(text) => {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
-                &text[from..from.saturating_add(size).min(text.len())]
-            }
         }
     }
 }
@@ -181,74 +149,6 @@ impl Tree {
         }
     }
 
-    /// What `handle` of `ino` reads. `paged` where the kernel reads ahead for its page cache, not for a caller's read(2).
-    pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
-        match handle {
-            Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
-            Handle::Value { serial, no } => self.read_value(who, ino, serial, no),
-            Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
-                Some(Held::Text(text)) => Ok(Reading::Text(text)),
-                // What the former worker read is gone; as it is now it is still an answer.
-                None if self.opens.is_of_former(serial) => Ok(Reading::Text(Arc::new(self.text(who, ino)?))),
-                Some(
-                    Held::Version(_)
-                    | Held::Draft(_)
-                    | Held::Scratch
-                    | Held::Talk(_)
-                    | Held::Events(_)
-                    | Held::Snapshot(_),
-                )
-                | None => Err(Fault::BadHandle),
-            },
-            Handle::Draft { serial } => self.read_draft(who, serial),
-            Handle::Poke | Handle::Events { .. } | Handle::Snapshot { .. } => Err(Fault::BadHandle),
-            Handle::Talk { .. } => self.say(who, handle, ANSWER_MAX, false),
-            Handle::Scratch { .. } => self.scratches.lock().copy(ino.ordinal).map(Reading::Value).ok_or(Fault::NoEntry),
-        }
-    }
-
-    /// The version that a reader's handle pins. Each of its readers is told of once.
-    fn read_value(&self, who: Who, ino: Ino, serial: u64, no: VersionNo) -> Result<Reading, Fault> {
-        let told = self.opens.told(serial);
-        let (value, new) = self.vault.disclose(who.caller(), &*self.loaded(ino.node)?, no, &told)?;
-        self.opens.tell(serial, new);
-        Ok(Reading::Value(value))
-    }
-
-    /// Tells of a read through a draft, which may hold what is stored and bytes behind it or in it.
-    pub(super) fn tell_of_draft(&self, who: Who, serial: u64, ino: Ino) -> Result<(), Fault> {
-        if !matches!(ino.kind, Kind::Current | Kind::Version) {
-            return self.tell_of_text(who, ino);
-        }
-        let Some(loaded) = self.vault.node(ino.node)? else {
-            // Its secret has gone, and a draft can outlive that; what it holds has no name any more.
-            return Ok(self.vault.audit_granted_of(
-                who.caller(),
-                Action::GetSecretValue,
-                &crate::vault::Target::default(),
-            )?);
-        };
-        let no = match ino.kind {
-            Kind::Current => record(&loaded)?.stages.current(),
-            _ => record(&loaded)?.version_no(ino.version_no()).map(|version| version.no),
-        };
-        let Some(no) = no else { return Ok(()) };
-        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, &self.opens.told(serial))?;
-        self.opens.tell(serial, new);
-        Ok(())
-    }
-
-    /// Tells that the caller gets to read a text, unless it is what the mount says of itself.
-    fn tell_of_text(&self, who: Who, ino: Ino) -> Result<(), Fault> {
-        match self.row(ino.kind)?.read {
-            None | Some(Action::ReadStatus) => Ok(()),
-            Some(action) => match self.vault.node(ino.node)? {
-                Some(loaded) => Ok(self.vault.audit_granted(who.caller(), action, &loaded)?),
-                None => Ok(self.vault.audit_granted_of(who.caller(), action, &crate::vault::Target::default())?),
-            },
-        }
-    }
-
     fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
         let no = loop {
             let no = self.readable(ino)?;
@@ -296,8 +196,9 @@ impl Tree {
         let place = self.place(parent)?;
         if tree::fixed(Kind::Directory, name).is_some_and(|row| row.kind == Kind::Current) {
             let secret = place.secret.id();
-            self.vault.key_is_usable(record(&place.secret)?)?;
+            // It comes back whether or not its key lets anybody write it: whoever unlinked it was about to.
             self.restore_scheduled(who, &place)?;
+            self.vault.key_is_usable(record(&place.secret)?)?;
             let ino = Ino::new(secret, Kind::Current);
             let target = Target::Current { secret };
             return Ok((ino, self.draft(who, ino, target, Base::Whole, how, true)));
@@ -309,9 +210,9 @@ impl Tree {
     fn create_version(&self, who: Who, secret: NodeId, name: &[u8], how: How) -> Result<(Ino, Handle), Fault> {
         let id = VersionId::parse(name)?;
         let loaded = self.loaded(secret)?;
-        self.vault.key_is_usable(record(&loaded)?)?;
         let directory = self.vault.directory_of(&loaded)?.ok_or(Fault::NoEntry)?;
-        self.restore_scheduled(who, &Place { directory, secret: loaded })?;
+        self.restore_scheduled(who, &Place { directory, secret: loaded.clone() })?;
+        self.vault.key_is_usable(record(&loaded)?)?;
         if let Some(version) = record(&*self.loaded(secret)?)?.version(&id) {
             // It came back with the secret.
             let ino = Ino::version(secret, version.no);

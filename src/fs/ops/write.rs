@@ -102,8 +102,7 @@ impl Tree {
         if let (Target::Version { id, .. }, Some(secret)) = (&draft.target, &secret) {
             self.compare(secret, id, at, data)?;
         }
-        // A purge is asked for in order to get room.
-        if draft.ino.kind != Kind::TrashedState {
+        if takes_room(draft.ino.kind) {
             self.make_room(draft)?;
         }
         draft.write(at, data)?;
@@ -197,4 +196,10 @@ impl Tree {
             | None => Err(Fault::BadHandle),
         }
     }
+}
+
+/// Whether room is held for what is written to an entry of `kind`. A purge is asked for in order to get room, and a key is disabled in a
+/// hurry.
+pub(super) fn takes_room(kind: Kind) -> bool {
+    !matches!(kind, Kind::TrashedState | Kind::KeyState)
 }

@@ -1,0 +1,127 @@
+//! Reading what is open: each read of a value is decided anew, and told of before it is answered.
+
+use std::sync::Arc;
+
+use super::{Tree, Who, record};
+use crate::api::ANSWER_MAX;
+use crate::fs::errno::Fault;
+use crate::fs::inode::{Handle, Ino, Kind};
+use crate::fs::opens::Held;
+use crate::id::VersionNo;
+use crate::secret::Action;
+use crate::value::Value;
+
+/// The bytes that a read is answered from.
+pub enum Reading {
+    /// Wiped when the read is answered.
+    Value(Value),
+    /// As it was when the file was opened.
+    Text(Arc<Vec<u8>>),
+    /// The next part of an answer, wherever the file is read.
+    Said {
+        /// The part.
+        part: Value,
+        /// Whose it is,
+        handle: Handle,
+        /// and where it begins.
+        from: usize,
+    },
+}
+
+impl Reading {
+    /// The part that a read of `size` bytes at `offset` gets.
+    pub fn slice(&self, offset: u64, size: usize) -> &[u8] {
+        match self {
+            Reading::Value(value) => value.slice(offset, size),
+            Reading::Said { part, .. } => part.slice(0, size),
+            Reading::Text(text) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+                &text[from..from.saturating_add(size).min(text.len())]
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// What `handle` of `ino` reads. `paged` where the kernel reads ahead for its page cache, not for a caller's read(2).
+    pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
+        match handle {
+            Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
+            Handle::Value { serial, no } => self.read_value(who, ino, serial, no),
+            Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
+                Some(Held::Text(text)) => Ok(Reading::Text(text)),
+                // What the former worker read is gone; as it is now it is still an answer.
+                None if self.opens.is_of_former(serial) => Ok(Reading::Text(Arc::new(self.text(who, ino)?))),
+                Some(
+                    Held::Version(_)
+                    | Held::Draft(_)
+                    | Held::Scratch
+                    | Held::Talk(_)
+                    | Held::Events(_)
+                    | Held::Snapshot(_),
+                )
+                | None => Err(Fault::BadHandle),
+            },
+            Handle::Draft { serial } => self.read_draft(who, serial),
+            Handle::Poke | Handle::Events { .. } | Handle::Snapshot { .. } => Err(Fault::BadHandle),
+            Handle::Talk { .. } => self.say(who, handle, ANSWER_MAX, false),
+            Handle::Scratch { .. } => self.read_scratch(ino),
+        }
+    }
+
+    /// A file in memory. One that is still the copy of a value is read as long as that is.
+    fn read_scratch(&self, ino: Ino) -> Result<Reading, Fault> {
+        let scratches = self.scratches.lock();
+        let of = scratches.get(ino.ordinal).and_then(|file| file.copy_of);
+        let copy = scratches.copy(ino.ordinal).map(Reading::Value).ok_or(Fault::NoEntry)?;
+        drop(scratches);
+        if let Some((secret, _)) = of
+            && let Some(loaded) = self.vault.node(secret)?
+        {
+            self.vault.key_is_usable(record(&loaded)?)?;
+        }
+        Ok(copy)
+    }
+
+    /// The version that a reader's handle pins. Each of its readers is told of once.
+    fn read_value(&self, who: Who, ino: Ino, serial: u64, no: VersionNo) -> Result<Reading, Fault> {
+        let told = self.opens.told(serial);
+        let (value, new) = self.vault.disclose(who.caller(), &*self.loaded(ino.node)?, no, &told)?;
+        self.opens.tell(serial, new);
+        Ok(Reading::Value(value))
+    }
+
+    /// Tells of a read through a draft, which may hold what is stored and bytes behind it or in it.
+    pub(super) fn tell_of_draft(&self, who: Who, serial: u64, ino: Ino) -> Result<(), Fault> {
+        if !matches!(ino.kind, Kind::Current | Kind::Version) {
+            return self.tell_of_text(who, ino);
+        }
+        let Some(loaded) = self.vault.node(ino.node)? else {
+            // Its secret has gone, and a draft can outlive that; what it holds has no name any more.
+            return Ok(self.vault.audit_granted_of(
+                who.caller(),
+                Action::GetSecretValue,
+                &crate::vault::Target::default(),
+            )?);
+        };
+        let no = match ino.kind {
+            Kind::Current => record(&loaded)?.stages.current(),
+            _ => record(&loaded)?.version_no(ino.version_no()).map(|version| version.no),
+        };
+        let Some(no) = no else { return Ok(()) };
+        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, &self.opens.told(serial))?;
+        self.opens.tell(serial, new);
+        Ok(())
+    }
+
+    /// Tells that the caller gets to read a text, unless it is what the mount says of itself.
+    pub(super) fn tell_of_text(&self, who: Who, ino: Ino) -> Result<(), Fault> {
+        match self.row(ino.kind)?.read {
+            None | Some(Action::ReadStatus) => Ok(()),
+            Some(action) => match self.vault.node(ino.node)? {
+                Some(loaded) => Ok(self.vault.audit_granted(who.caller(), action, &loaded)?),
+                None => Ok(self.vault.audit_granted_of(who.caller(), action, &crate::vault::Target::default())?),
+            },
+        }
+    }
+}
