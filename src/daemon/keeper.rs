@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::abort;
 use super::attach::{self, Mount};
 use super::handover::{Connected, ToKeeper, ToWorker};
@@ -53,6 +55,14 @@ pub struct Keeper {
 pub struct Line {
     pub device: OwnedFd,
     pub said: Connected,
+}
+
+impl Line {
+    /// Whether the kernel has ended the connection, as it does when nothing is mounted any more. Its number may be another mount's then.
+    fn has_ended(&self) -> bool {
+        let mut device = [PollFd::new(&self.device, PollFlags::empty())];
+        poll(&mut device, Some(&Timespec::default())).is_ok() && device[0].revents().contains(PollFlags::ERR)
+    }
 }
 
 /// How the keeper's work came to its end.
@@ -97,6 +107,11 @@ impl Keeper {
                 return Ok(End::Unmounted);
             }
             log::error!("the worker (pid {}) has ended: {status}", worker.child.id());
+            if ready.is_none() && self.line.as_ref().is_some_and(Line::has_ended) {
+                // It was unmounted between two workers, so the next one would find nothing to serve.
+                log::info!("the mount on {} is gone", self.mount.point.display());
+                return Ok(End::Unmounted);
+            }
             let again = restarts.died(Instant::now(), worker.serves);
             if ready.is_some() && !fresh {
                 return Ok(End::NeverServed);
@@ -257,7 +272,9 @@ impl Keeper {
         let Some(line) = self.line.take() else { return };
         log::error!("the mount on {} is given up", self.mount.point.display());
         // A worker that hangs holds the connection too, so that to close it here is not enough.
-        if let Err(error) = abort::end(&line.said.mount) {
+        if !line.has_ended()
+            && let Err(error) = abort::end(&line.said.mount)
+        {
             log::warn!("the connection could not be ended: {error}");
         }
         self.detach(&line.said.mount);

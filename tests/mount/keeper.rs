@@ -294,6 +294,46 @@ fn a_mount_whose_worker_cannot_be_started_ends_when_it_is_told_to() {
     mount.forget();
 }
 
+/// What is unmounted while no worker serves has a number that the next mount gets. A keeper that gives up ends its own connection, and no
+/// other.
+#[test]
+fn a_keeper_ends_no_other_connection() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let mut mount = Mount::new();
+    let number = std::fs::metadata(mount.root()).unwrap().dev();
+    let (keeper, status) = (mount.process("keeper_pid"), mount.status());
+    let pid = status["keeper_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    // It can open nothing, so start nothing; what it has is more than this.
+    let limit = |limit| prlimit(pid, Resource::Nofile, limit).unwrap();
+    let before = limit(Rlimit { current: Some(8), maximum: getrlimit(Resource::Nofile).maximum });
+    kill_worker(&mount);
+    until("the keeper waits to try again", || mount.log().contains("no worker can be started"));
+    rustix::mount::unmount(mount.root(), UnmountFlags::DETACH).unwrap();
+    // One of them gets the number, unless another test has it.
+    let others = [(); 3].map(|()| Mount::new());
+    println!("numbers: {number}, {:?}", others.each_ref().map(|other| std::fs::metadata(other.root()).unwrap().dev()));
+    limit(before);
+    pidfd_send_signal(&keeper, Signal::TERM).unwrap();
+    assert!(ends_within(&keeper, END), "it has nothing to keep");
+    for other in &others {
+        other.secret("prod/s", "there");
+        assert_eq!(other.read("prod/s/current"), "there");
+    }
+    mount.forget();
+}
+
+/// The same where workers can be started: there is nothing for them to serve.
+#[test]
+fn what_is_unmounted_between_two_workers_is_no_mount_any_more() {
+    let mut mount = Mount::new();
+    let keeper = mount.process("keeper_pid");
+    pidfd_send_signal(mount.process("worker_pid"), Signal::KILL).unwrap();
+    rustix::mount::unmount(mount.root(), UnmountFlags::DETACH).unwrap();
+    assert!(ends_within(&keeper, END), "the keeper goes on");
+    assert!(!mount.log().contains("given up"), "{}", mount.log());
+    mount.forget();
+}
+
 #[test]
 fn a_worker_that_always_dies_is_given_up() {
     let mut mount = Mount::new();
