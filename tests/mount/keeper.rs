@@ -286,11 +286,11 @@ fn a_worker_that_cannot_be_started_is_tried_again() {
 fn a_mount_whose_worker_cannot_be_started_ends_when_it_is_told_to() {
     let mut mount = Mount::new();
     let keeper = mount.process("keeper_pid");
-    mount.starved("is given up", || {
-        kill_worker(&mount);
-        pidfd_send_signal(&keeper, Signal::TERM).unwrap();
-    });
+    mount.starved("no worker can be started", || kill_worker(&mount));
+    // It waits for a while before it tries again.
+    pidfd_send_signal(&keeper, Signal::TERM).unwrap();
     assert!(ends_within(&keeper, END), "the keeper goes on");
+    assert!(mount.log().contains("is given up"), "{}", mount.log());
     mount.forget();
 }
 
