@@ -223,10 +223,8 @@ impl Asked<'_> {
 
     /// The key `name` of `instance`, by its name or its ARN.
     pub(super) fn key(&self, instance: &Loaded, name: &str) -> Result<Arc<Loaded>, ApiError> {
-        let name = match self.named_by_arn("KeyId", "key", name)? {
-            Some(name) => KeyName::parse(name.as_bytes())?,
-            None => KeyName::parse(name.as_bytes())?,
-        };
+        let name = self.named_by_arn("KeyId", "key", name)?.unwrap_or(name);
+        let name = KeyName::parse(name.as_bytes())?;
         let key = self.vault.key_named(instance.id(), &name)?;
         Ok(key.ok_or(Refusal::NoSuchKey { name })?)
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::audited::{Purpose, of_daemon};
 use super::error::is_made;
 use super::ledger::Batch;
-use super::{Caller, Key, Loaded, Node, Vault, VaultError};
+use super::{Caller, Key, Node, Vault, VaultError};
 use crate::crypto::{KeyRef, key_ref};
 use crate::id::NodeId;
 use crate::sealed::Sealed;
@@ -51,7 +51,10 @@ impl Vault {
         let mut batch = Batch::new(&ledger, self.purpose(Action::UpdateSecret, id)?);
         let by = KeyRef { key, version: cmk.primary() };
         for version in &record.versions {
-            self.rewrap_one(&mut batch, &loaded, RowId { node: id, no: version.no.0 }, by)?;
+            let row = RowId { node: id, no: version.no.0 };
+            let old = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: id })?;
+            let new = self.rewrapped(loaded.instance_id(), row, &old, by)?;
+            self.replace_wrap(&mut batch, row, &old, new);
         }
         self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
         let outcome = self.commit(&mut ledger, batch, caller, None);
@@ -162,16 +165,9 @@ impl Vault {
         let by = key_ref(&wrap)?;
         let Some(newest) = due.get(&by.key).filter(|newest| by.version < **newest) else { return Ok(0) };
         let Some(loaded) = self.node(row.node)?.filter(|node| node.as_secret().is_some()) else { return Ok(0) };
-        self.rewrap_one(batch, &loaded, row, KeyRef { version: *newest, ..by })?;
+        let new = self.rewrapped(loaded.instance_id(), row, &wrap, KeyRef { version: *newest, ..by })?;
+        self.replace_wrap(batch, row, &wrap, new);
         Ok(1)
-    }
-
-    /// Wraps the data key of `row`, a version of `secret`, by another key version.
-    fn rewrap_one(&self, batch: &mut Batch, secret: &Loaded, row: RowId, by: KeyRef) -> Result<(), VaultError> {
-        let old = self.store.wrap(row)?.ok_or(VaultError::Lost { what: "a wrapped key", node: row.node })?;
-        let new = self.rewrapped(secret.instance_id(), row, &old, by)?;
-        self.replace_wrap(batch, row, &old, new);
-        Ok(())
     }
 
     /// The data key in `old`, of `row` in the instance `scope`, wrapped by another key version.

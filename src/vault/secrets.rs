@@ -248,15 +248,7 @@ impl Vault {
 
     /// Chooses the key of a draft by its name.
     pub fn set_key(&self, caller: Caller, id: NodeId, name: &KeyName) -> Result<(), VaultError> {
-        let mut ledger = self.ledger()?;
-        let (loaded, record) = self.secret(id)?;
-        let change = self.choose_key(id, name, &record)?;
-        if change.secret == record {
-            return Ok(());
-        }
-        let mut batch = Batch::new(&ledger, Purpose::new(Action::UpdateSecret, self.target(&loaded)));
-        self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
-        self.commit(&mut ledger, batch, caller, None)
+        self.change_in(caller, Action::UpdateSecret, id, None, |record| self.choose_key(id, name, record))
     }
 
     /// The directory above `name`, if all of its path is there, and the last component.
@@ -299,17 +291,17 @@ impl Vault {
         self.change_in(caller, action, id, None, decide)
     }
 
-    fn change_in(
+    fn change_in<E: Into<VaultError>>(
         &self,
         caller: Caller,
         action: Action,
         id: NodeId,
         room: Option<Reservation>,
-        decide: impl FnOnce(&Secret) -> Result<Change, Refusal>,
+        decide: impl FnOnce(&Secret) -> Result<Change, E>,
     ) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         let (loaded, record) = self.secret(id)?;
-        let change = decide(&record)?;
+        let change = decide(&record).map_err(Into::into)?;
         if change.secret == record {
             return Ok(());
         }

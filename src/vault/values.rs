@@ -80,6 +80,7 @@ impl Vault {
     pub fn undisclosed(&self, secret: &Loaded, no: VersionNo) -> Result<Value, VaultError> {
         let node = secret.as_secret().ok_or(VaultError::Unreadable { node: secret.id() })?;
         node.secret.not_scheduled()?;
+        // What is kept for a reader may be wrapped by a key that the secret has left: then both have a say.
         self.key_is_usable(&node.secret)?;
         let row = RowId { node: secret.id(), no: no.0 };
         // The version may roll away between the record and its rows: then a pin holds them, or the version is gone.
