@@ -45,7 +45,8 @@ pub fn keep_up(vault: Arc<Vault>) -> io::Result<Upkeep> {
             log::warn!("the scrub has the priority of readers: {error}");
         }
         vault.look_for_purges();
-        let mut rest = Rest { vault: &vault, stopped, retried: Instant::now(), rewraps: Instant::now() };
+        let mut rest =
+            Rest { vault: &vault, stopped, retried: Instant::now(), rewraps: Instant::now(), unaudited: false };
         rest.rewrap();
         let mut wait = FIRST;
         while rest.wait(wait) {
@@ -77,6 +78,8 @@ struct Rest<'a> {
     retried: Instant,
     /// From when on data keys may follow a rotation.
     rewraps: Instant,
+    /// Whether the store could not be told how far the audit has come.
+    unaudited: bool,
 }
 
 impl Rest<'_> {
@@ -91,9 +94,7 @@ impl Rest<'_> {
             }
             self.vault.measure();
             self.rewrap();
-            if let Err(error) = self.vault.keep_audited() {
-                log::warn!("the store does not know how far the audit has come: {error}");
-            }
+            self.keep_audited();
             if self.retried.elapsed() >= RETRY {
                 self.retried = Instant::now();
                 self.vault.shred_what_is_owed();
@@ -107,6 +108,17 @@ impl Rest<'_> {
                 return true;
             }
         }
+    }
+
+    /// Has the store know how far the audit has come. A disk that takes nothing is told of once.
+    fn keep_audited(&mut self) {
+        let outcome = self.vault.keep_audited();
+        if let Err(error) = &outcome
+            && !self.unaudited
+        {
+            log::warn!("the store does not know how far the audit has come: {error}");
+        }
+        self.unaudited = outcome.is_err();
     }
 
     /// Has data keys follow a rotation of their key, where there was one.
