@@ -155,6 +155,7 @@ impl Vault {
 
     /// Tells that something may have happened, and nobody knows what.
     pub(super) fn tell_of_doubt(&self) {
+        self.raise_rights();
         self.feed.ring.lock().lose();
         self.feed.ring_the_bell();
     }

@@ -75,6 +75,31 @@ impl What {
         }
     }
 
+    /// Whether somebody who could read a value before may not be allowed to by it.
+    pub fn is_of_rights(self) -> bool {
+        match self {
+            What::Access
+            | What::Policy
+            | What::Deleted
+            | What::Purged
+            | What::Removed
+            | What::KeyState
+            | What::KeyDestroyed => true,
+            What::InstanceMade
+            | What::Created
+            | What::VersionAdded
+            | What::Rotated
+            | What::Stages
+            | What::Tags
+            | What::Description
+            | What::Key
+            | What::Window
+            | What::Restored
+            | What::KeyMade
+            | What::KeyRotated => false,
+        }
+    }
+
     /// Whether what a reader of `current` gets may be another value by it.
     pub fn is_rotation(self) -> bool {
         matches!(self, What::Rotated | What::Restored)

@@ -305,6 +305,7 @@ impl Vault {
             walked.follow(&batch.moved, &batch.ops);
         }
         self.show(batch.shown, revision);
+        self.look_at_rights(&batch.happened);
         self.read_lately.forget(&batch.ops);
         let told = self.wait_told(ticket);
         // Last of all, so that as little time as can be lies between this and the answer: who is told looks at once, and an mv(1)

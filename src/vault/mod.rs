@@ -6,8 +6,8 @@
 //!
 //! Reading order: `node` (what is stored), `error`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
 //! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
-//! `promise` (the verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`
-//! (telling of it), `purges`, `inherit`,
+//! `promise` (the verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`,
+//! `rights` (telling of it), `purges`, `inherit`,
 //! `boot` and `slots` (making and
 //! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `scrub` (whether it is whole and the latest).
 //!
@@ -36,6 +36,7 @@ mod promise;
 mod purges;
 mod reads;
 mod rewrap;
+mod rights;
 mod rows;
 mod scrub;
 mod secrets;
@@ -89,6 +90,7 @@ use memory::Disk;
 use promise::Promises;
 use purges::Purges;
 use reads::Reads;
+use rights::Rights;
 use rows::ReadLately;
 use scrub::Walked;
 use shred::Owed;
@@ -143,6 +145,7 @@ pub struct Vault {
     owed: Owed,
     listeners: Listeners,
     feed: Feed,
+    rights: Rights,
     purges: Purges,
     /// Whether there may be data keys under an older version of their key.
     rewraps: AtomicBool,
@@ -175,6 +178,7 @@ impl Vault {
             owed: Owed::default(),
             listeners: Listeners::default(),
             feed: Feed::default(),
+            rights: Rights::default(),
             purges: Purges::default(),
             rewraps: AtomicBool::new(true),
             trail: OnceLock::new(),
