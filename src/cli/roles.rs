@@ -1,7 +1,7 @@
 //! The words by which this program starts itself: as a mount's daemon, as its worker, as the keeper that goes on after an
 //! upgrade, and to ask whether it can. They are no verbs of the command line.
 //!
-//! Each but the question takes the arguments of `kmsfs mount`, resolved. They are seen in `ps`: no passphrase is among them.
+//! Each but the question and the forgetter takes the arguments of `kmsfs mount`, resolved. They are seen in `ps`: no passphrase is among them.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -27,15 +27,18 @@ pub enum Role {
     Work,
     /// The process through which watchers notice a rotation: names come on stdin.
     Poke,
+    /// The process through which the kernel is made to forget pages: numbers come on stdin, stdout is the connection.
+    Forget,
     /// Exits with 0 if it can go on with what the asking program holds.
     TakesOver,
 }
 
-const ROLES: [(&str, Role); 5] = [
+const ROLES: [(&str, Role); 6] = [
     ("serve", Role::Serve),
     ("keep", Role::Keep),
     ("work", Role::Work),
     ("poke", Role::Poke),
+    ("forget", Role::Forget),
     ("takes-over", Role::TakesOver),
 ];
 
@@ -67,6 +70,10 @@ impl Role {
             let can = args.get(1).is_some_and(|words| daemon::understands(words));
             return Ok(if can { Exit::Done } else { Exit::Refused });
         }
+        if self == Role::Forget {
+            let forgotten = daemon::forget().map_err(CliError::from);
+            return Ok(forgotten.map_or_else(|error| tell(&error.to_failure()), |()| Exit::Done));
+        }
         // What the starting program gave up is not given up by a new one, and a passphrase or a key waits on stdin.
         daemon::harden();
         let RoleArgs { mount } = RoleArgs::try_parse_from(args)?;
@@ -74,7 +81,7 @@ impl Role {
             Role::Serve => serve(&mount),
             Role::Keep => keep(&mount),
             Role::Poke => poke(&mount),
-            Role::Work | Role::TakesOver => work(&mount),
+            Role::Work | Role::Forget | Role::TakesOver => work(&mount),
         };
         Ok(played.unwrap_or_else(|error| tell(&error.to_failure())))
     }

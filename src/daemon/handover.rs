@@ -18,7 +18,7 @@ use super::ready::Failure;
 
 /// Which words this program understands, what is written into the estate among them. A program that understands others does
 /// not take over.
-pub const WORDS: u32 = 4;
+pub const WORDS: u32 = 5;
 
 /// Longest message: the negotiated INIT and a failure's text fit many times.
 const MESSAGE_MAX: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `unlock` (where keys come from), `open` (stores), `restore` (a store of a backup), `mounts` and `point` (the place), `harden`, `logfile`,
 //! `recording`, `anchor`, `mount` (a mount's whole life), `attach` (the kernel), `strongbox` and `handover` (what is handed on), `keeper` with
-//! `tended`, `restarts` and `notify`, `worker` with `upkeep`, `poker`, `upgrade`; then what others do to a mount: `ready` (its birth in the
+//! `tended`, `restarts` and `notify`, `worker` with `upkeep` and `forgetter`, `poker`, `upgrade`; then what others do to a mount: `ready` (its birth in the
 //! background), `probe` (asking it), `relieve`, `unmount`, `abort`, `doctor`.
 //!
 //! Knows no command line and prints nothing: its errors keep their types up to `cli::report`. Invariants: a store is open in
@@ -13,6 +13,7 @@ mod abort;
 mod anchor;
 mod attach;
 mod doctor;
+mod forgetter;
 mod handover;
 mod harden;
 mod keeper;
@@ -41,6 +42,7 @@ pub use abort::{AbortError, abort};
 pub use anchor::{AnchorError, AnchorKeeper, AnchorPlace, compare_with, hold};
 pub use attach::Mount;
 pub use doctor::{Finding, Gravity, examine};
+pub use forgetter::forget;
 pub use handover::{Control, ToKeeper};
 pub use harden::harden;
 pub use logfile::{LogError, LogPlace};

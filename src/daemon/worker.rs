@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::anchor::{self, AnchorPlace};
 use super::attach::Mount;
+use super::forgetter::Forgetter;
 use super::handover::{Connected, Control, ToKeeper, ToWorker};
 use super::harden::harden;
 use super::mount::{MountError, note};
@@ -92,9 +93,11 @@ fn life(connected: &Connected) -> Life {
 
 fn take_over(task: &Task, tree: Arc<Tree>, connected: Connected, device: OwnedFd) -> Result<Session, MountError> {
     let Connected { id, init, answer, workers: _, mount: _ } = connected;
-    let connection = Connection { device, id, init, answer };
-    adopt(tree, connection, task.mount.allow_other, &task.mount.point)
-        .map_err(|source| MountError::Attach { point: task.mount.point.clone(), source })
+    let attach = |source| MountError::Attach { point: task.mount.point.clone(), source };
+    let mut forgetter = Forgetter::start(device.try_clone().map_err(attach)?);
+    let forget = Box::new(move |inodes: &[u64]| forgetter.forget(inodes));
+    let connection = Connection { device, id, init, answer, forget };
+    adopt(tree, connection, task.mount.allow_other, &task.mount.point).map_err(attach)
 }
 
 /// Waits for the keeper's words in a thread of its own. A keeper that is gone can start nobody else: this worker serves on.
@@ -131,7 +134,7 @@ fn rest(vault: &Vault) {
 }
 
 /// A terminal's Ctrl-C and a service manager's SIGTERM go to the keeper too, which knows what to do.
-fn ignore_signals() -> Result<(), MountError> {
+pub(super) fn ignore_signals() -> Result<(), MountError> {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(MountError::Signals)?;
     }

@@ -57,6 +57,8 @@ pub enum Key {
     Heard(u64),
     /// What the open file with this serial can read of events, and has not read.
     Events(u64),
+    /// The kernel may have pages of the inode with this number.
+    Paged(u64),
 }
 
 impl Key {
@@ -75,6 +77,7 @@ impl Key {
             Key::Answer(serial) => (11, serial),
             Key::Heard(serial) => (12, serial),
             Key::Events(serial) => (13, serial),
+            Key::Paged(ino) => (14, ino),
         }
     }
 
@@ -94,6 +97,7 @@ impl Key {
             11 => Key::Answer(id),
             12 => Key::Heard(id),
             13 => Key::Events(id),
+            14 => Key::Paged(id),
             _ => return None,
         })
     }

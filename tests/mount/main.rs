@@ -24,6 +24,7 @@ mod harness;
 mod keeper;
 mod keys;
 mod limits;
+mod maps;
 mod metrics;
 mod moving;
 mod readers;

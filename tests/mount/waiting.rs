@@ -28,14 +28,14 @@ const AT_ONCE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The disk of a mount's store, while it is slow.
-struct SlowDisk {
+pub struct SlowDisk {
     strace: Child,
     /// It ends when nobody listens to it any more.
     _said: BufReader<ChildStderr>,
 }
 
 impl SlowDisk {
-    fn under(mount: &Mount, calls: &str) -> Self {
+    pub fn under(mount: &Mount, calls: &str) -> Self {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-p", &mount.status()["worker_pid"].to_string()]);
         strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{SLOW}")]);

@@ -15,10 +15,11 @@ use super::convert::{inode_number, reply_empty};
 use super::following::Following;
 use super::lookout::Lookout;
 use super::lost::Outcome;
+use super::revoking::{Gate, Revoking};
 use crate::fs::Fault;
 use crate::fs::follow::Followed;
 use crate::fs::inode::Ino;
-use crate::fs::line::Line;
+use crate::fs::line::{Door, Line};
 use crate::fs::ops::{Follow, Tree, Who};
 use crate::fs::pool::Pool;
 use crate::fs::refusals::Gesture;
@@ -27,6 +28,8 @@ use crate::vault::{CLOSE, from_memory};
 
 /// The verb of requests to the api.
 pub const API: &str = "api";
+/// The verb of reads that the line answers.
+pub const DRAFT_READ: &str = "read of a draft";
 /// The bit that marks a request sent again.
 const RESENT: u64 = 1 << 63;
 
@@ -58,6 +61,8 @@ pub struct Adaptor {
     pub forgets: Arc<Line>,
     /// Reads that wait for something to happen.
     pub following: Following,
+    /// Where answers wait until pages are gone.
+    pub revoking: Revoking,
 }
 
 impl Adaptor {
@@ -226,6 +231,8 @@ impl Adaptor {
             gesture: Gesture { verb, on: Ino::parse(on.0), writes: true },
             notifier: self.notifier.clone(),
             forgets: self.forgets.clone(),
+            gate: self.revoking.gate(),
+            line: self.line.door(),
         }
     }
 }
@@ -254,26 +261,46 @@ pub struct Answer {
     gesture: Gesture,
     notifier: Arc<OnceLock<Notifier>>,
     forgets: Arc<Line>,
+    gate: Gate,
+    /// Where that is undone of which nobody is told any more; none once the line ends.
+    line: Option<Door>,
 }
 
 impl Answer {
+    /// Answers, in the line. Whoever took a right away is answered once the kernel has forgotten what it let out.
     pub fn give<T: Outcome>(self, outcome: Result<T, Fault>, wait: Wait<T>) {
-        let Self { tree, who, gesture, notifier, forgets } = self;
         let outcome = outcome.map_err(|fault| {
-            tree.tell_of_refusal(who, gesture, &fault);
-            tree.refuse(who, gesture, &fault);
+            self.tree.tell_of_refusal(self.who, self.gesture, &fault);
+            self.tree.refuse(self.who, self.gesture, &fault);
             Errno::from_i32(fault.errno())
         });
-        let stale = tree.take_stale();
+        let stale = self.tree.take_stale();
         for ino in stale.attrs {
-            tell(&notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
+            tell(&self.notifier, |notifier| notifier.inval_inode(inode_number(ino), -1, 0));
+        }
+        // Nobody waits for a last close, and reads may have to wait for its answer; a page that a draft's read fills is waited for itself.
+        if self.gate.holds(&self.tree) && self.who.tid != 0 && self.gesture.verb != DRAFT_READ {
+            let (tree, gate) = (self.tree.clone(), self.gate.clone());
+            return gate.after(&tree, move || {
+                if let Some(Ok(lost)) = wait.answer(outcome)
+                    && let Some(line) = &self.line
+                {
+                    let (tree, who) = (self.tree.clone(), self.who);
+                    line.put(move || lost.forsake(&tree, who));
+                }
+                self.forget_names(stale.names);
+            });
         }
         if let Some(Ok(lost)) = wait.answer(outcome) {
-            lost.forsake(&tree, who);
+            lost.forsake(&self.tree, self.who);
         }
-        for (parent, name) in stale.names {
-            let notifier = notifier.clone();
-            forgets.put(move || {
+        self.forget_names(stale.names);
+    }
+
+    fn forget_names(&self, names: Vec<(Ino, Vec<u8>)>) {
+        for (parent, name) in names {
+            let notifier = self.notifier.clone();
+            self.forgets.put(move || {
                 tell(&notifier, |notifier| notifier.inval_entry(inode_number(parent), OsStr::from_bytes(&name)))
             });
         }

@@ -1,7 +1,8 @@
 //! The adaptor to the kernel, and the only folder that names fuser. It turns numbers into types, asks the tree, and turns the
 //! answer into a reply; it decides nothing. `session` mounts and serves, `answers` says which thread answers what, `callers` lets
 //! those go that a signal came for, `lost` says what they leave behind, `closing` what becomes of a close(2), `lookout` where it is
-//! looked for writers, `following` where reads wait for events, `requests` has a function for each request, `listing` and `convert` the shapes.
+//! looked for writers, `following` where reads wait for events, `revoking` where answers wait
+//! for pages to be gone, `requests` has a function for each request, `listing` and `convert` the shapes.
 //!
 //! What only looks is answered by the thread that serves the request, from memory; where memory has no answer, by a thread that may
 //! wait for the disk. What changes something goes to the line, whose one thread answers it. Invariant: no serving thread waits for
@@ -17,6 +18,7 @@ mod listing;
 mod lookout;
 mod lost;
 mod requests;
+mod revoking;
 mod session;
 
 pub use session::{Connection, Session, adopt};

@@ -14,7 +14,7 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-use super::answers::{API, Adaptor};
+use super::answers::{API, Adaptor, DRAFT_READ};
 use super::callers::LettingGo;
 use super::convert::{
     GENERATION, file_attr, handle, ino, reply_attr, reply_empty, reply_entry, reply_open, reply_xattr,
@@ -264,7 +264,7 @@ impl fuser::Filesystem for Adaptor {
                 let ask = move |tree: &Tree, who: Who| tree.say(who, talk, size, false);
                 self.look_told(request, API, number, ask, answer);
             }
-            Ok(Handle::Draft { .. }) => self.change(request, "read of a draft", number, ask, answer),
+            Ok(Handle::Draft { .. }) => self.change(request, DRAFT_READ, number, ask, answer),
             _ => self.look_told(request, "read", number, ask, answer),
         }
     }

@@ -21,6 +21,7 @@ use super::answers::Adaptor;
 use super::callers::Callers;
 use super::following::Following;
 use super::lookout::Lookout;
+use super::revoking::{Forget, Revoking};
 use crate::fs::line::Line;
 use crate::fs::ops::Tree;
 use crate::fs::pool::Pool;
@@ -36,6 +37,8 @@ pub struct Connection {
     pub init: Vec<u8>,
     /// What was answered to that, unless this is the first session.
     pub answer: Option<Vec<u8>>,
+    /// What has it forget pages. It must not be this process that waits in the kernel: see `revoking`.
+    pub forget: Forget,
 }
 
 /// A connection that is served by [`Session::run`].
@@ -64,9 +67,9 @@ const ANSWER_MAX: usize = 1024;
 /// # Errors
 /// Where this program would have asked the kernel for other things than the one that made the mount.
 pub fn adopt(tree: Arc<Tree>, connection: Connection, allow_other: bool, point: &Path) -> io::Result<Session> {
-    let Connection { device, id, init, answer: first } = connection;
+    let Connection { device, id, init, answer: first, forget } = connection;
     let notifier = Arc::new(OnceLock::new());
-    let (sweeper, mounted, following) = (tree.clone(), tree.clone(), tree.clone());
+    let (sweeper, mounted, following, revoking) = (tree.clone(), tree.clone(), tree.clone(), tree.clone());
     let adaptor = Adaptor {
         tree,
         connection: id,
@@ -77,6 +80,7 @@ pub fn adopt(tree: Arc<Tree>, connection: Connection, allow_other: bool, point: 
         callers: Callers::start()?,
         lookout: Lookout::default(),
         following: Following::start(following)?,
+        revoking: Revoking::start(revoking, forget)?,
         // INVAL_ENTRY takes the directory's lock, which a caller may hold whose request stands in the line.
         forgets: Arc::new(Line::start("kmsfs-forget", || {})?),
     };

@@ -11,6 +11,7 @@ use crate::fs::errno::Fault;
 use crate::fs::follow::Follower;
 use crate::fs::inode::Ino;
 use crate::fs::opens::{Held, Opens};
+use crate::fs::paged::Paged;
 use crate::fs::scratch::Scratches;
 use crate::fs::talk::Conversation;
 use crate::id::VersionNo;
@@ -37,9 +38,13 @@ impl Tree {
                 | Key::Request(_)
                 | Key::Answer(_)
                 | Key::Heard(_)
-                | Key::Events(_) => {}
+                | Key::Events(_)
+                | Key::Paged(_) => {}
             }
         }
+        let paged =
+            left.entries.keys().filter_map(|key| if let Key::Paged(ino) = key { Ino::parse(*ino) } else { None });
+        self.paged = Paged::left(self.estate.clone(), paged);
         // One that is an entry's copy has the name to which the kernel has moved the entry: it may not have been told.
         self.stale.get_mut().names = scratches.names();
         *self.scratches.get_mut() = scratches;

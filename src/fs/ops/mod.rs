@@ -4,7 +4,7 @@
 //! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read, and the last
 //! close of a reader, may come from any.
 //!
-//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `open`, `read`, `write`, `foresee`, `close`, `commit` (what
+//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `open`, `read`, `pages`, `write`, `foresee`, `close`, `commit` (what
 //! is written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow`
 //! (what happens), `inherit` (what an earlier worker left).
 
@@ -20,6 +20,7 @@ mod make;
 mod metrics;
 mod names;
 mod open;
+mod pages;
 mod read;
 mod remove;
 mod rename;
@@ -41,6 +42,7 @@ pub use change::AttrChange;
 pub use close::{Close, Waits};
 pub use follow::Follow;
 pub use open::How;
+use pages::Bell;
 pub use read::Reading;
 pub use rename::At;
 
@@ -50,6 +52,7 @@ use super::errno::Fault;
 use super::inode::{Ino, Kind};
 use super::meter::Meter;
 use super::opens::{Opener, Opens};
+use super::paged::Paged;
 use super::refusals::{Gesture, Refusals};
 use super::scratch::{ChangingScratches, Scratches};
 use super::tree::{self, Row};
@@ -104,6 +107,9 @@ pub struct Tree {
     shares: Shares,
     conversations: Shares,
     followers: Shares,
+    paged: Paged,
+    /// Rings when there are too many of these.
+    crowded: OnceLock<Bell>,
     refusals: Refusals,
     damage: Damage,
     /// What the requests of this process were.
@@ -144,6 +150,8 @@ impl Tree {
             shares: Shares::default(),
             conversations: Shares::default(),
             followers: Shares::default(),
+            paged: Paged::default(),
+            crowded: OnceLock::new(),
             refusals: Refusals::default(),
             damage: Damage::default(),
             meter: Meter::default(),

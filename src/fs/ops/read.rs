@@ -47,6 +47,10 @@ impl Tree {
     pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
         match handle {
             Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
+            _ if paged => {
+                self.note_paged(ino)?;
+                self.read(who, ino, handle, false)
+            }
             Handle::Value { serial, no } => self.read_value(who, ino, serial, no),
             Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
                 Some(Held::Text(text)) => Ok(Reading::Text(text)),

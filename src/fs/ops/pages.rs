@@ -1,0 +1,55 @@
+//! What the kernel has pages of, and what becomes of them when a right may have gone.
+
+use super::{Kind, Tree};
+use crate::fs::errno::Fault;
+use crate::fs::inode::Ino;
+
+/// Wakes whoever has the kernel forget. It must not wait.
+pub(super) type Bell = Box<dyn Fn() + Send + Sync>;
+
+impl Tree {
+    /// Notes that the kernel may get a page of `ino`, before it is decided whether it does.
+    pub(super) fn note_paged(&self, ino: Ino) -> Result<(), Fault> {
+        if !matches!(ino.kind, Kind::Current | Kind::Version | Kind::Scratch) {
+            // It holds no value.
+            return Ok(());
+        }
+        if self.paged.note(ino)?
+            && let Some(bell) = self.crowded.get()
+        {
+            bell();
+        }
+        Ok(())
+    }
+
+    /// A number that rises with each change that may have taken a right away.
+    pub fn rights(&self) -> u64 {
+        self.vault.rights()
+    }
+
+    /// Has `bell` called when pages are to be forgotten: a right may have gone, or there are too many. The first one stays.
+    pub fn on_pages_to_forget(&self, bell: impl Fn() + Clone + Send + Sync + 'static) {
+        self.vault.on_rights(bell.clone());
+        let _ = self.crowded.set(Box::new(bell));
+    }
+
+    /// Whether the kernel may have pages of values.
+    pub fn has_paged(&self) -> bool {
+        !self.paged.is_empty()
+    }
+
+    /// Files of which the kernel is to forget all pages: all that it may have some of, or the oldest where there are too many.
+    pub fn take_paged(&self, all: bool) -> Vec<Ino> {
+        self.paged.take(all)
+    }
+
+    /// It has forgotten those that were taken.
+    pub fn forgot_paged(&self) {
+        self.paged.forgotten();
+    }
+
+    /// It could not be told.
+    pub fn put_paged_back(&self) {
+        self.paged.put_back();
+    }
+}
