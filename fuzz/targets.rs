@@ -9,8 +9,9 @@ use kmsfs::api::{ANSWER_MAX, Asker, Reply, answer};
 use kmsfs::audit::{Wanted, read, verify};
 use kmsfs::crypto::{KdfParams, Source};
 use kmsfs::id::OpId;
-use kmsfs::secret::{Identity, InstanceName, Tags};
+use kmsfs::secret::{Account, Action, Circumstances, Identity, InstanceName, Policy, Subject, Tags, Verdict};
 use kmsfs::store::MemoryStore;
+use kmsfs::time::Timestamp;
 use kmsfs::vault::{Caller, Owner, Vault, init, unlock};
 
 /// A key file's bytes.
@@ -33,14 +34,15 @@ fn vault() -> &'static Vault {
 fn caller() -> Caller {
     static REQUESTS: AtomicU64 = AtomicU64::new(1);
     let op = OpId(u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed)).to_le_bytes());
-    Caller { uid: UID, gid: UID, tid: 0, op, gesture: "fuzz" }
+    Caller { uid: UID, gid: UID, tid: 0, op, gesture: "fuzz", account: None, by: Default::default() }
 }
 
 /// A request to the api: whatever it is, its answer is one line of JSON within bounds, with a request id.
 pub fn api(bytes: &[u8]) {
     let identity = Identity { uid: UID, gid: UID, groups: Vec::new(), overrides: false };
-    let answer = answer(vault(), Asker { identity: &identity, caller: caller(), follows_audit: false }, bytes)
-        .expect("it may wait");
+    let answer =
+        answer(vault(), Asker { identity: &identity, caller: caller(), follows_audit: false, cgroup: &|| None }, bytes)
+            .expect("it may wait");
     let body = answer.body.as_bytes();
     assert!(body.len() <= ANSWER_MAX && body.ends_with(b"\n"));
     assert_eq!(body.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -53,6 +55,44 @@ pub fn api(bytes: &[u8]) {
 pub fn tags(bytes: &[u8]) {
     if let Ok(tags) = Tags::parse_file(bytes) {
         assert_eq!(Tags::parse_file(tags.render().as_bytes()), Ok(tags));
+    }
+}
+
+/// A policy: what is taken reads back as it was, also out of a record, and says something to everybody about everything.
+pub fn policy(bytes: &[u8]) {
+    let Ok(Some(policy)) = Policy::parse(bytes) else { return };
+    assert_eq!(policy.text().as_bytes(), bytes);
+    let stored = serde_json::to_string(&policy).expect("a text");
+    assert_eq!(serde_json::from_str::<Policy>(&stored).expect("what was stored"), policy);
+    let homes = [&Account::from_number(1_192_853_035_118_460), &Account::from_number(1)];
+    let guest = Account::from_number(2);
+    let (users, roles) = (["alice", "1000"].map(str::to_owned), ["app", "50", "staff", "60"].map(str::to_owned));
+    let root = Subject { account: homes[0], is_home: true, is_root: true, uid: 0, users: &[], roles: &[] };
+    let alice = Subject { is_root: false, uid: 1000, users: &users, roles: &roles, ..root };
+    let of_guest = |subject| Subject { account: &guest, is_home: false, ..subject };
+    let (steady, others) = (policy.is_steady(), policy.others(&homes));
+    assert!(!others.contains(homes[0]) && (!policy.says_default(&homes) || others.is_empty()));
+    for subject in [root, alice, of_guest(root), of_guest(alice)] {
+        for action in Action::ALL.iter().copied() {
+            let said = |now, cgroup| {
+                let at = Circumstances { now: Timestamp(now), cgroup };
+                let (verdict, of_key) = (policy.judge(&subject, action, &at), policy.judge_use(&subject, action, &at));
+                assert!(
+                    matches!(verdict, Verdict::Silent | Verdict::Denied { .. }) || of_key == verdict || subject.is_home
+                );
+                if let Verdict::Allowed { statement } | Verdict::Denied { statement } = of_key {
+                    assert!(policy.statement(statement).is_some() && action.in_policies().is_some());
+                }
+                let allowed = matches!(verdict, Verdict::Allowed { .. });
+                assert!(!allowed || !policy.grants_nothing());
+                assert!(!allowed || !subject.is_home || policy.opens(&homes, action), "the bits let them come");
+                assert!(!allowed || subject.is_home || others.contains(&guest), "an account that nobody counts");
+                verdict
+            };
+            let verdict = said(0, None);
+            let later = [None, Some("/system.slice/app.service"), Some("")].map(|cgroup| said(1 << 60, cgroup));
+            assert!(!steady || later.iter().all(|other| *other == verdict));
+        }
     }
 }
 

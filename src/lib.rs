@@ -16,7 +16,7 @@
 //!
 //! | module | may import |
 //! | --- | --- |
-//! | `value`, `id`, `sealed`, `time`, `durable` | nothing of ours |
+//! | `value`, `id`, `sealed`, `time`, `durable`, `people` | nothing of ours |
 //! | [`secret`] | `id`, `time` |
 //! | [`crypto`] | `value`, `id`, `sealed` |
 //! | [`store`] | `id`, `sealed`, `durable` |
@@ -44,6 +44,7 @@ mod durable;
 mod estate;
 pub mod fs;
 pub mod id;
+mod people;
 pub mod sealed;
 pub mod secret;
 pub mod store;

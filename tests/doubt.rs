@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 const KEY: Source<'static> = Source::KeyFile(&[1; 32]);
 
 fn caller(op: u8) -> Caller {
-    Caller { uid: 0, gid: 0, tid: 0, op: OpId([op; 16]), gesture: "test" }
+    Caller { uid: 0, gid: 0, tid: 0, op: OpId([op; 16]), gesture: "test", account: None, by: Default::default() }
 }
 
 /// A vault with a secret that has one version and the tag `a=1`.

@@ -54,7 +54,15 @@ impl Filled {
 
     fn caller(&mut self) -> Caller {
         self.ops += 1;
-        Caller { uid: 1000 + u32::from(self.ops), gid: 100, tid: 0, op: OpId([self.ops; 16]), gesture: "test" }
+        Caller {
+            uid: 1000 + u32::from(self.ops),
+            gid: 100,
+            tid: 0,
+            op: OpId([self.ops; 16]),
+            gesture: "test",
+            account: None,
+            by: Default::default(),
+        }
     }
 
     fn instance(&mut self, name: &str) -> NodeId {

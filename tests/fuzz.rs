@@ -29,6 +29,11 @@ fn files_of_tags() {
 }
 
 #[test]
+fn policies() {
+    run("policy", targets::policy);
+}
+
+#[test]
 fn segments_of_the_audit() {
     run("audit", targets::audit);
 }

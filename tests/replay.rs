@@ -14,7 +14,7 @@ use kmsfs::value::Value;
 use kmsfs::vault::{Caller, CommitError, Draft, Owner, Vault, VaultError, init, unlock};
 
 fn caller(op: u8) -> Caller {
-    Caller { uid: 0, gid: 0, tid: 0, op: OpId([op; 16]), gesture: "test" }
+    Caller { uid: 0, gid: 0, tid: 0, op: OpId([op; 16]), gesture: "test", account: None, by: Default::default() }
 }
 
 /// A store with a secret that has one version.
@@ -102,7 +102,15 @@ fn a_value_renamed_into_a_scheduled_secret_restores_it_at_once() {
     let (_store, vault, id) = secret();
     let vault = Arc::new(vault);
     let tree = Tree::new(vault.clone(), Options::default());
-    let who = |op: u8| Who { uid: 0, gid: 0, tid: std::process::id(), op: OpId([op; 16]), gesture: "test" };
+    let who = |op: u8| Who {
+        uid: 0,
+        gid: 0,
+        tid: std::process::id(),
+        op: OpId([op; 16]),
+        gesture: "test",
+        account: None,
+        by: Default::default(),
+    };
     let directory = tree.lookup(who(20), Ino::ROOT, b"prod").unwrap().attr.ino;
     let directory = tree.lookup(who(21), directory, b"password").unwrap().attr.ino;
     let (scratch, handle) = tree.create(who(22), directory, b"new", How::default()).unwrap();
@@ -124,7 +132,15 @@ fn a_value_renamed_into_a_scheduled_secret_restores_it_at_once() {
 #[test]
 fn a_making_that_comes_again_is_answered_as_the_first_time() {
     let (store, vault, _) = secret();
-    let who = |op: u8| Who { uid: 0, gid: 0, tid: std::process::id(), op: OpId([op; 16]), gesture: "test" };
+    let who = |op: u8| Who {
+        uid: 0,
+        gid: 0,
+        tid: std::process::id(),
+        op: OpId([op; 16]),
+        gesture: "test",
+        account: None,
+        by: Default::default(),
+    };
     let fresh = |vault| Tree::new(Arc::new(vault), Options::default());
     let again = || fresh(unlock(store.clone(), &Source::KeyFile(&[1; 32])).unwrap());
     let tree = fresh(vault);

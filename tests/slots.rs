@@ -112,7 +112,15 @@ fn a_removed_slot_is_in_no_file() {
         init(&*store, &first, KdfParams::LEAST, Owner { uid: 0, gid: 0 }).unwrap();
         let vault = unlock(store.clone(), &first).unwrap();
         for n in 0..instances {
-            let caller = Caller { uid: 0, gid: 0, tid: 0, op: OpId([n + 1; 16]), gesture: "test" };
+            let caller = Caller {
+                uid: 0,
+                gid: 0,
+                tid: 0,
+                op: OpId([n + 1; 16]),
+                gesture: "test",
+                account: None,
+                by: Default::default(),
+            };
             vault.make_instance(caller, InstanceName::parse(format!("i{n}").as_bytes()).unwrap(), 0o755).unwrap();
         }
         let others: Vec<[u8; 32]> = (2..9).map(|n| [n; 32]).collect();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src`, and the rooms that each may name: the table of `src/lib.rs`. A room that is not built yet may stand
 /// here.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("value", &[]),
     ("id", &[]),
     ("sealed", &[]),
@@ -23,7 +23,8 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("store", &["id", "sealed", "durable"]),
     ("estate", &["value", "id", "sealed", "crypto"]),
     ("audit", &["id", "time", "secret", "sealed", "crypto", "store", "durable"]),
-    ("vault", &["value", "id", "sealed", "time", "secret", "crypto", "store", "estate", "audit"]),
+    ("people", &[]),
+    ("vault", &["value", "id", "sealed", "time", "people", "secret", "crypto", "store", "estate", "audit"]),
     ("api", &["value", "id", "time", "secret", "vault"]),
     ("fs", &["value", "id", "time", "secret", "estate", "vault", "api"]),
     ("daemon", &["fs", "vault", "audit", "store", "estate", "crypto", "durable"]),

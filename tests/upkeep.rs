@@ -38,6 +38,8 @@ fn caller() -> Caller {
         tid: 0,
         op: OpId(u128::from(REQUESTS.fetch_add(1, Ordering::SeqCst)).to_le_bytes()),
         gesture: "test",
+        account: None,
+        by: Default::default(),
     }
 }
 

@@ -63,7 +63,7 @@ pub fn verify(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, 
 }
 
 fn administers(asked: &Asked<'_>, action: Action) -> Result<(), ApiError> {
-    if asked.vault.is_administered_by(asked.asker.identity) {
+    if asked.vault.is_administered_by(asked.asker.identity, asked.asker.caller.account) {
         return Ok(());
     }
     Err(Refusal::NotPermitted { action: action.name(), on: "the audit".to_owned() }.into())

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::object;
-use crate::secret::{KeyState, Secret, Tags};
+use crate::secret::{KeyName, KeyState, Secret, Tags};
 use crate::vault::{Loaded, Vault, VaultError};
 
 /// The region that ARNs name: this program has no other.
@@ -28,7 +28,7 @@ pub fn secret(vault: &Vault, loaded: &Loaded, with_tags: bool) -> Result<Map<Str
         "SecretName": secret.name.as_str(),
         "SecretType": GENERIC,
         "DKMSInstanceId": instance_name(vault, loaded)?,
-        "EncryptionKeyId": vault.key_name(secret.key)?.as_str(),
+        "EncryptionKeyId": vault.key_name(secret.key)?.as_ref().map_or("", KeyName::as_str),
         "Description": secret.description.as_str(),
         "CreateTime": secret.created.to_string(),
         "UpdateTime": secret.updated.to_string(),
@@ -61,10 +61,13 @@ pub fn instance(vault: &Vault, loaded: &Loaded) -> Result<Map<String, Json>, Vau
     let instance = loaded.as_instance().ok_or(VaultError::Unreadable { node: loaded.id() })?;
     Ok(object! {
         "DKMSInstanceId": instance.name.as_str(),
-        "State": "Running",
+        "State": instance.state.word(),
         "CreateTime": instance.created.to_string(),
         "RecoveryWindowInDays": instance.recovery_window.days(),
-        "DefaultKeyId": vault.key_name(instance.default_key)?.as_str(),
+        "DefaultKeyId": vault.key_name(instance.default_key)?.as_ref().map_or("", KeyName::as_str),
+        "AccessQuota": instance.quota.number(),
+        "AccessUsed": instance.others(),
+        "Shares": instance.shares.iter().map(|account| account.as_str()).collect::<Vec<_>>(),
     })
 }
 
@@ -72,8 +75,8 @@ pub fn instance(vault: &Vault, loaded: &Loaded) -> Result<Map<String, Json>, Vau
 pub fn key(vault: &Vault, loaded: &Loaded) -> Result<Map<String, Json>, VaultError> {
     let key = loaded.as_key().ok_or(VaultError::Unreadable { node: loaded.id() })?;
     let delete = match key.state {
-        KeyState::PendingDeletion { due } => due.to_string(),
-        KeyState::Enabled | KeyState::Disabled => String::new(),
+        KeyState::PendingDeletion { due, .. } => due.to_string(),
+        KeyState::Enabled | KeyState::Disabled | KeyState::Destroyed => String::new(),
     };
     Ok(object! {
         "KeyId": key.name.as_str(),

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 
 use super::members::{Members, speakable};
-use super::{ApiError, Asked, Asker, Body, Touched, audit, keys, lists, others, password, secrets, tags, values};
+use super::{
+    ApiError, Asked, Asker, Body, Touched, audit, instances, keys, lists, password, policies, secrets, tags, values,
+};
 use crate::secret::{Action, Action as A};
 use crate::vault::{Target, Vault};
 
@@ -48,8 +50,8 @@ const ACTIONS: &[Row] = &[
     changing("TagResources", A::TagResource, tags::tag_many),
     changing("UntagResources", A::UntagResource, tags::untag_many),
     reads("ListTagResources", A::ListTagResources, tags::list),
-    reads("GetSecretPolicy", A::GetSecretPolicy, others::get_policy),
-    changing("SetSecretPolicy", A::SetSecretPolicy, others::set_policy),
+    reads("GetSecretPolicy", A::GetSecretPolicy, policies::get),
+    changing("SetSecretPolicy", A::SetSecretPolicy, policies::set),
     changing("CreateKey", A::CreateKey, keys::create),
     reads("DescribeKey", A::DescribeKey, keys::describe),
     reads("ListKeys", A::ListKeys, keys::list),
@@ -62,10 +64,14 @@ const ACTIONS: &[Row] = &[
     changing("RotateKey", A::RotateKey, keys::rotate),
     reads("ListKeyVersions", A::ListKeyVersions, keys::list_versions),
     changing("MoveSecretToKey", A::UpdateSecret, keys::move_secret),
-    reads("ListKmsInstances", A::DescribeInstance, others::list_instances),
+    reads("ListKmsInstances", A::DescribeInstance, instances::list_instances),
     reads("ListAuditRecords", A::ReadAudit, audit::list),
     reads("VerifyAuditRecords", A::ReadAudit, audit::verify),
-    reads("GetKmsInstance", A::DescribeInstance, others::get_instance),
+    reads("GetKmsInstance", A::DescribeInstance, instances::get_instance),
+    changing("UpdateKmsInstance", A::UpdateInstance, instances::update),
+    reads("GetKeyPolicy", A::GetKeyPolicy, policies::get_of_key),
+    changing("SetKeyPolicy", A::SetKeyPolicy, policies::set_of_key),
+    reads("TestSecretPolicy", A::GetSecretPolicy, policies::test),
 ];
 
 /// Actions of KMS that generic secrets, or this program, do not have.
@@ -108,8 +114,15 @@ pub fn run(vault: &Vault, asker: Asker<'_>, request: &[u8]) -> Ran {
             return Ran { name: NO_ACTION, action: None, target, outcome: Err(error), touched };
         }
     };
-    let mut asked =
-        Asked { vault, asker, again: false, touched: Vec::new(), target: RefCell::default(), told: Cell::new(false) };
+    let mut asked = Asked {
+        vault,
+        asker,
+        again: false,
+        touched: Vec::new(),
+        target: RefCell::default(),
+        told: Cell::new(false),
+        by: Cell::default(),
+    };
     let outcome = match row.changes.then(|| vault.has_carried_out(asker.caller.op)).transpose() {
         Ok(again) => {
             asked.again = again.unwrap_or(false);
@@ -125,7 +138,7 @@ pub fn run(vault: &Vault, asker: Asker<'_>, request: &[u8]) -> Ran {
 impl Asked<'_> {
     /// Has it recorded that the action of `row` was granted, where nothing that it did has done so.
     fn tell_granted(&self, row: &Row) -> Result<(), ApiError> {
-        let caller = self.asker.caller;
+        let caller = self.caller();
         // A commit has a record, and so has a version that was there already.
         let by_the_vault = row.changes && (row.action == A::PutSecretValue || self.vault.has_carried_out(caller.op)?);
         if self.told.get() || by_the_vault {

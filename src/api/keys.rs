@@ -11,12 +11,14 @@ use super::describe::key as described;
 use super::lists::wrap;
 use super::members::Members;
 use super::page::Page;
-use super::permit::access_of;
+use super::walk::Walk;
 use super::{ApiError, Asked, Body, object};
 use crate::id::{NodeId, OpId};
-use crate::secret::{Action, KeyName, KeyOrder, KeyWindow, Refusal, Right};
+use crate::secret::{Action, KeyName, KeyOrder, KeyWindow, Policy, Refusal, Right};
 use crate::vault::Loaded;
 
+/// Most names of secrets that an answer has which are unreadable without a key.
+const DOOMED_MAX: usize = 1_000;
 /// Rows of a page of ListKeys, unless asked otherwise.
 const USUAL_PAGE: usize = 10;
 /// What a key may be asked to be, and the only thing that each of these is here.
@@ -44,15 +46,14 @@ pub fn create(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, 
     if request.flag("EnableAutomaticRotation")? {
         return Err(ApiError::Unsupported("rotating a key by itself"));
     }
-    if let Some(policy) = request.text("Policy")? {
-        asked.default_policy(&policy)?;
-    }
+    let policy = request.text("Policy")?.unwrap_or_default();
+    let policy = Policy::parse(policy.as_bytes())?;
     request.pass_over(&["RotationInterval", "KeyStorageMechanism"]);
     asked.end(request, action)?;
     asked.on_key(&name);
-    asked.allow(&access_of(&instance)?, Right::Change, action, "the instance")?;
+    asked.allow_at(&instance, Right::Change, action)?;
     let id = instance.id();
-    asked.change(|vault, caller| vault.make_key(caller, id, name.clone(), &description).map(drop))?;
+    asked.change(|vault, caller| vault.make_key(caller, id, name.clone(), &description, policy).map(drop))?;
     let key = asked.key(&instance, name.as_str())?;
     metadata(asked, &key)
 }
@@ -78,7 +79,7 @@ pub fn list(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Ap
     let page = Page::take(request, USUAL_PAGE)?;
     let instance = asked.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
     asked.end(request, action)?;
-    asked.allow(&access_of(&instance)?, Right::Read, action, "the instance")?;
+    asked.allow_at(&instance, Right::Read, action)?;
     let (mut filling, mut after) = (page.fill(), Some(NodeId(0)));
     while let Some(from) = after {
         let keys = asked.vault.keys(instance.id(), from, super::walk::PAGE)?;
@@ -118,16 +119,41 @@ fn set_state(
     Ok(Body::Json(Map::new()))
 }
 
-/// ScheduleKeyDeletion.
+/// ScheduleKeyDeletion. With `Force`, of kmsfs alone, also of a key that secrets are under, which are named.
 pub fn schedule(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
     let action = Action::ScheduleKeyDeletion;
     let key = asked.named_key(request, Right::Write, action)?;
     let days = request.required("PendingWindowInDays")?;
+    let forced = request.flag("Force")?;
     asked.end(request, action)?;
+    if forced {
+        asked.waits()?;
+    }
     let window = KeyWindow::of_days(days.parse().map_err(|_| Refusal::BadKeyWindow)?)?;
-    let order = KeyOrder::Schedule { due: window.end(asked.vault.now()) };
+    let order = KeyOrder::Schedule { due: window.end(asked.vault.now()), forced };
     asked.change(|vault, caller| vault.set_key_state(caller, key.id(), order))?;
-    Ok(Body::Json(Map::new()))
+    Ok(Body::Json(if forced { doomed(asked, &key)? } else { Map::new() }))
+}
+
+/// The secrets under a key that is to be destroyed, as far as who asks may list them: their values will be unreadable.
+fn doomed(asked: &Asked<'_>, key: &Loaded) -> Result<Map<String, Json>, ApiError> {
+    let instance = asked.vault.node(key.instance_id())?.ok_or(Refusal::NoSuchInstance)?;
+    let (mut walk, mut names) = (Walk::of(&instance, Action::ListSecrets), Vec::new());
+    let lists = asked.allow_at(&instance, Right::Read, Action::ListSecrets).is_ok();
+    while lists
+        && names.len() < DOOMED_MAX
+        && let Some(secret) = walk.next(asked, &|_| true)?
+    {
+        names.extend(
+            secret
+                .as_secret()
+                .map(|node| &node.secret)
+                .filter(|secret| secret.key == key.id())
+                .map(|secret| Json::from(secret.name.as_str())),
+        );
+    }
+    let uses = asked.vault.node(key.id())?.and_then(|key| Some(key.as_key()?.uses)).unwrap_or_default();
+    Ok(object! { "TotalCount": uses, "SecretNames": names })
 }
 
 /// CancelKeyDeletion.
@@ -194,12 +220,12 @@ pub fn move_secret(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<B
     let found = asked.named(request, action)?;
     let name = request.required("EncryptionKeyId")?;
     asked.end(request, action)?;
-    if !found.access.is_owned_by(asked.asker.identity) {
-        let on = found.record.name.as_str().to_owned();
-        return Err(Refusal::NotPermitted { action: action.name(), on }.into());
-    }
+    found.must_be_owned(asked, action)?;
     let instance = asked.vault.node(found.instance)?.ok_or(Refusal::NoSuchInstance)?;
     let (id, key) = (found.secret.id(), asked.key(&instance, &name)?.id());
+    // Whoever may not open the values, or not seal under the other key, could come to it so.
+    asked.allow_key(found.record.key, Action::Decrypt)?;
+    asked.allow_key(key, Action::GenerateDataKey)?;
     asked.change(|vault, caller| vault.move_to_key(caller, id, key))?;
     Ok(Body::Json(object! { "SecretName": found.record.name.as_str() }))
 }
@@ -210,10 +236,15 @@ fn metadata(asked: &Asked<'_>, key: &Loaded) -> Result<Body, ApiError> {
 
 impl Asked<'_> {
     /// The key that a request names by `KeyId` and `DKMSInstanceId`. Its instance's bits are its own.
-    fn named_key(&self, request: &mut Members<'_>, right: Right, action: Action) -> Result<Arc<Loaded>, ApiError> {
+    pub(super) fn named_key(
+        &self,
+        request: &mut Members<'_>,
+        right: Right,
+        action: Action,
+    ) -> Result<Arc<Loaded>, ApiError> {
         let name = request.required("KeyId")?;
         let instance = self.instance(request.text("DKMSInstanceId")?.as_deref(), action)?;
-        self.allow(&access_of(&instance)?, right, action, "the instance")?;
+        self.allow_at(&instance, right, action)?;
         let key = self.key(&instance, &name)?;
         if let Some(key) = key.as_key() {
             self.on_key(&key.name);

@@ -32,10 +32,10 @@ pub fn secrets(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body,
     let instance = asked.instance(request.text("DKMSInstanceId")?.or_else(|| filters.instance()).as_deref(), action)?;
     asked.end(request, action)?;
     asked.waits()?;
-    asked.allow(&super::permit::access_of(&instance)?, Right::Read, action, "the instance")?;
+    asked.allow_at(&instance, Right::Read, action)?;
     let leads = |name: &SecretName| filters.leads(name);
     if token.is_none() && most.is_none() {
-        let (mut walk, mut filling) = (Walk::of(&instance), page.fill());
+        let (mut walk, mut filling) = (Walk::of(&instance, action), page.fill());
         while let Some(node) = walk.next(asked, &leads)? {
             if filters.fit(asked, &node)? {
                 filling.pass(|| row(asked, &node, tags))?;
@@ -48,8 +48,8 @@ pub fn secrets(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body,
         return Ok(Body::Json(told));
     }
     let mut walk = match token {
-        Some(token) => Walk::at(asked, &instance, &token)?,
-        None => Walk::of(&instance),
+        Some(token) => Walk::at(asked, &instance, &token, action)?,
+        None => Walk::of(&instance, action),
     };
     let mut rows = Vec::new();
     while rows.len() < most.unwrap_or(SECRETS_PAGE) {

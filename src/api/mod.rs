@@ -7,20 +7,21 @@
 //!
 //! Reading order: `error` (what can be wrong), `members` (a request read), `plain` (values in JSON), `permit` (who may),
 //! `describe` (what KMS says of a thing), `page` and `walk` (lists), then the actions: `values`, `secrets`, `lists`, `tags`, `keys`,
-//! `others`, `password`, `audit`; `dispatch`, which finds the action by its name; and `reply`, the other side.
+//! `policies`, `instances`, `password`, `audit`; `dispatch`, which finds the action by its name; and `reply`, the other side.
 
 mod audit;
 mod describe;
 mod dispatch;
 mod error;
+mod instances;
 mod keys;
 mod lists;
 mod members;
-mod others;
 mod page;
 mod password;
 mod permit;
 mod plain;
+mod policies;
 mod reply;
 mod secrets;
 mod tags;
@@ -38,9 +39,9 @@ pub use plain::{from_base64, to_base64, unescape};
 pub use reply::{Reply, request};
 
 use crate::id::{NodeId, OpId};
-use crate::secret::{Action, Identity, SecretName};
+use crate::secret::{Action, Grant, Identity, SecretName};
 use crate::value::Value;
-use crate::vault::{Caller, Loaded, Outcome, StoreError, Target, Vault, VaultError, may_wait};
+use crate::vault::{Asking, Caller, Loaded, Outcome, StoreError, Target, Vault, VaultError, may_wait};
 use plain::Plain;
 
 /// Longest request in bytes.
@@ -49,7 +50,7 @@ pub const REQUEST_MAX: usize = 1024 * 1024;
 pub const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
 /// Who asks, and by which request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Asker<'a> {
     /// Held against the permission bits.
     pub identity: &'a Identity,
@@ -57,6 +58,8 @@ pub struct Asker<'a> {
     pub caller: Caller,
     /// Whether there is a record that the audit is being read: each further look would else be what the next one finds.
     pub follows_audit: bool,
+    /// Finds out its cgroup, for policies that ask; `None` where that cannot be told.
+    pub cgroup: &'a dyn Fn() -> Option<String>,
 }
 
 /// An answer, and what it changed.
@@ -103,18 +106,30 @@ struct Asked<'a> {
     target: RefCell<Target>,
     /// Whether there is a record of what was granted.
     told: Cell<bool>,
+    /// What lets who asks do it.
+    by: Cell<Grant>,
 }
 
 impl Asked<'_> {
     /// Makes a change, unless that was done when the request came for the first time.
     fn change(&self, act: impl FnOnce(&Vault, Caller) -> Result<(), VaultError>) -> Result<(), ApiError> {
-        if self.again { Ok(()) } else { Ok(act(self.vault, self.asker.caller)?) }
+        if self.again { Ok(()) } else { Ok(act(self.vault, self.caller())?) }
     }
 
     /// Has it recorded that who asks gets to read what `action` guards of `on`.
     fn reads(&self, on: &Loaded, action: Action) -> Result<(), ApiError> {
         self.told.set(true);
-        Ok(self.vault.audit_granted(self.asker.caller, action, on)?)
+        Ok(self.vault.audit_granted(self.caller(), action, on)?)
+    }
+
+    /// Who asks, with what lets it.
+    fn caller(&self) -> Caller {
+        Caller { by: self.by.get(), ..self.asker.caller }
+    }
+
+    /// Who asks, to decisions.
+    fn asking(&self) -> Asking<'_> {
+        Asking { identity: self.asker.identity, account: self.asker.caller.account, cgroup: self.asker.cgroup }
     }
 
     /// Refuses who may not wait: what follows takes long, or must not be begun again.

@@ -5,7 +5,7 @@ use super::members::{Members, invalid};
 use super::permit::Found;
 use super::values::{stage_label, version_id};
 use super::{ApiError, Asked, Body, object};
-use crate::secret::{Account, Action, Policy, RecoveryWindow, Refusal, Right, SecretName};
+use crate::secret::{Account, Action, RecoveryWindow, Refusal, Right, SecretName};
 use crate::vault::Target;
 
 /// Characters of a name that are recorded: of a good one all, of a bad one as many.
@@ -153,7 +153,7 @@ impl Asked<'_> {
     pub(super) fn again_found(&self, found: &Found) -> Result<Found, ApiError> {
         let placed = self.vault.placed(found.secret.id())?.ok_or(Refusal::NotFound)?;
         let record = placed.secret.as_secret().ok_or(Refusal::NotFound)?.secret.clone();
-        Ok(Found { instance: found.instance, record, access: placed.access, secret: placed.secret })
+        Ok(Found { instance: found.instance, record, secret: placed.secret })
     }
 
     /// A secret's name, or its ARN.
@@ -183,13 +183,6 @@ impl Asked<'_> {
             return Err(ApiError::OtherAccount);
         }
         Ok(Some(name))
-    }
-
-    /// Takes the default policy, and refuses any other until policies are enforced.
-    pub(super) fn default_policy(&self, text: &str) -> Result<(), ApiError> {
-        match Policy::parse(text.as_bytes(), &self.account()?)? {
-            Policy::Default => Ok(()),
-        }
     }
 
     pub(super) fn account(&self) -> Result<Account, ApiError> {

@@ -95,10 +95,10 @@ pub fn list(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Ap
         return Ok(tag_rows(rows, String::new()));
     }
     asked.waits()?;
-    asked.allow(&super::permit::access_of(&instance)?, Right::Read, action, "the instance")?;
+    asked.allow_at(&instance, Right::Read, action)?;
     let mut walk = match token {
-        Some(token) => Walk::at(asked, &instance, &token)?,
-        None => Walk::of(&instance),
+        Some(token) => Walk::at(asked, &instance, &token, action)?,
+        None => Walk::of(&instance, action),
     };
     // A secret's tags stand on one page.
     while rows.len() + BATCH_TAGS_MAX <= ROWS_MAX {

@@ -8,7 +8,7 @@ use super::members::{Members, invalid};
 use super::permit::Found;
 use super::plain::{Plain, from_base64};
 use super::{ApiError, Asked, Body, object};
-use crate::secret::{Action, DataType, Right, StageLabel, Tags, Terms, Version, VersionId};
+use crate::secret::{Action, DataType, Policy, Right, StageLabel, Tags, Terms, Version, VersionId};
 use crate::value::Value;
 use crate::vault::{Creation, Draft};
 
@@ -35,12 +35,14 @@ pub fn create(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, 
         return Err(ApiError::Unsupported("a secret of another type than Generic"));
     }
     if let Some(policy) = request.text("Policy")? {
-        asked.default_policy(&policy)?;
+        terms.policy = Some(Policy::parse(policy.as_bytes())?);
     }
     request.pass_over(&OF_OTHER_TYPES);
     asked.end(request, action)?;
     if !asked.again {
         asked.may_make(&instance, &name, action)?;
+        asked.may_begin(&instance, &name, terms.policy.is_some())?;
+        asked.may_seal(&instance, &name, terms.key)?;
     }
     let new = Creation { id, bytes: &value, kind: Some(kind), terms };
     asked.change(|vault, caller| vault.create_secret(caller, instance.id(), &name, new))?;
@@ -65,13 +67,16 @@ pub fn put(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Api
     asked.end(request, action)?;
     match &id {
         // A file is made in `versions/`,
-        Some(_) => found.allow(asked, Right::Change, action)?,
+        Some(_) => {
+            asked.allow_key(found.record.key, Action::GenerateDataKey)?;
+            found.allow(asked, Right::Change, action)?;
+        }
         // or `current` is written.
         None => asked.allow_value(&found, Right::Write, action)?,
     }
     // Any label but the one that every new version gets is moved in `stages/`.
     if stages.as_ref().is_some_and(|labels| *labels != [StageLabel::current()]) {
-        found.allow(asked, Right::Change, action)?;
+        found.allow(asked, Right::Change, Action::UpdateSecretVersionStage)?;
     }
     found.record.not_scheduled()?;
     let draft = Draft { id: id.clone(), stages, kind: Some(kind), ..Draft::of(&value) };
@@ -189,7 +194,7 @@ fn readable(
 
 fn read(asked: &Asked<'_>, found: &Found, version: &Version) -> Result<Plain, ApiError> {
     asked.told.set(true);
-    let (value, _) = asked.vault.disclose(asked.asker.caller, &found.secret, version.no, &[])?;
+    let (value, _) = asked.vault.disclose(asked.caller(), &found.secret, version.no, &[])?;
     let members = object! {
         "SecretName": found.record.name.as_str(),
         "VersionId": version.id.as_str(),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::permit::access_of;
 use super::{ApiError, Asked};
 use crate::id::NodeId;
-use crate::secret::{Access, Right, SecretName};
-use crate::vault::{Loaded, Vault, trash_list};
+use crate::secret::{Access, Action, Grant, Right, SecretName};
+use crate::vault::{Loaded, Needs, Vault, VaultError, trash_list};
 
 /// Nodes read at a time.
 pub const PAGE: usize = 256;
@@ -20,6 +20,8 @@ const DEPTH_MAX: usize = 128;
 /// Where a walk is: the lists that it reads, from the outermost.
 pub struct Walk {
     way: Vec<Step>,
+    /// What each secret that is met is decided on.
+    action: Action,
 }
 
 /// One list.
@@ -31,11 +33,14 @@ struct Step {
     read: VecDeque<Arc<Loaded>>,
     /// Whether there may be others behind them.
     more: bool,
+    /// Whether who asks can list it by the bits of all of the way. Else it is gone through for the secrets whose policies say that they
+    /// may be found.
+    open: bool,
 }
 
 impl Step {
-    fn new(list: NodeId, after: NodeId) -> Self {
-        Self { list, after, read: VecDeque::new(), more: true }
+    fn new(list: NodeId, after: NodeId, open: bool) -> Self {
+        Self { list, after, read: VecDeque::new(), more: true, open }
     }
 
     /// The next of the list.
@@ -55,16 +60,16 @@ impl Step {
 
 impl Walk {
     /// At the beginning of `instance`.
-    pub fn of(instance: &Loaded) -> Self {
-        Self { way: begins(instance).map(|list| Step::new(list, NodeId(0))).into() }
+    pub fn of(instance: &Loaded, action: Action) -> Self {
+        Self { way: begins(instance).map(|list| Step::new(list, NodeId(0), true)).into(), action }
     }
 
     /// Where [`Walk::token`] was. A directory that has gone, or is closed by now, is left.
-    pub fn at(asked: &Asked<'_>, instance: &Loaded, token: &str) -> Result<Self, ApiError> {
+    pub fn at(asked: &Asked<'_>, instance: &Loaded, token: &str, action: Action) -> Result<Self, ApiError> {
         let number = |text: &str| u32::from_str_radix(text, 16).ok().map(NodeId);
         let step = |text: &str| {
             let (list, after) = text.split_once('.')?;
-            Some(Step::new(number(list)?, number(after)?))
+            Some(Step::new(number(list)?, number(after)?, true))
         };
         let way: Option<Vec<_>> = token.split('-').take(DEPTH_MAX).map(step).collect();
         let mut way = way.ok_or(ApiError::BadToken)?;
@@ -73,13 +78,14 @@ impl Walk {
         }
         for at in 2..way.len() {
             let directory = asked.vault.node(way[at].list)?;
-            let stays = |node: &Arc<Loaded>| node.place().parent == way[at - 1].list && is_open(asked, node);
-            if !directory.as_ref().is_some_and(stays) {
+            let stays = |node: &&Arc<Loaded>| node.place().parent == way[at - 1].list && leads_on(asked, node);
+            let Some(directory) = directory.as_ref().filter(stays) else {
                 way.truncate(at);
                 break;
-            }
+            };
+            way[at].open = way[at - 1].open && is_open(asked, directory);
         }
-        Ok(Self { way })
+        Ok(Self { way, action })
     }
 
     /// Where to go on; `None` at the end.
@@ -95,16 +101,18 @@ impl Walk {
         asked: &Asked<'_>,
         leads: &dyn Fn(&SecretName) -> bool,
     ) -> Result<Option<Arc<Loaded>>, ApiError> {
+        let action = self.action;
         while let Some(step) = self.way.last_mut() {
             let Some(node) = step.next(asked.vault)? else {
                 self.way.pop();
                 continue;
             };
+            let open = step.open;
             if let Some(directory) = node.as_directory() {
-                if is_open(asked, &node) && leads(&directory.name) && self.way.len() < DEPTH_MAX {
-                    self.way.push(Step::new(node.id(), NodeId(0)));
+                if leads_on(asked, &node) && leads(&directory.name) && self.way.len() < DEPTH_MAX {
+                    self.way.push(Step::new(node.id(), NodeId(0), open && is_open(asked, &node)));
                 }
-            } else if is_listed(asked, &node)? {
+            } else if is_listed(asked, &node, open, action)? {
                 return Ok(Some(node));
             }
         }
@@ -123,13 +131,25 @@ fn is_open(asked: &Asked<'_>, node: &Loaded) -> bool {
     node.as_directory().is_some_and(|of| allows(of.access, Right::Read) && allows(of.access, Right::Pass))
 }
 
-/// Whether `node` is a secret, and who asks may describe it.
-fn is_listed(asked: &Asked<'_>, node: &Loaded) -> Result<bool, ApiError> {
+/// Whether there may be something in the directory `node` that who asks may find.
+fn leads_on(asked: &Asked<'_>, node: &Loaded) -> bool {
+    node.passages() > 0 || is_open(asked, node)
+}
+
+/// Whether `node` is a secret, and who asks may describe it; where its list is not `open`, by its policy.
+fn is_listed(asked: &Asked<'_>, node: &Loaded, open: bool, action: Action) -> Result<bool, ApiError> {
     let Some(secret) = node.as_secret().filter(|secret| !secret.secret.is_draft()) else { return Ok(false) };
     let access = match secret.access {
         Some(access) => Some(access),
         // A directory that has gone meanwhile has taken its secret along.
         None => asked.vault.node(node.place().parent)?.map(|directory| access_of(&directory)).transpose()?,
     };
-    Ok(access.is_some_and(|access| access.allows(asked.asker.identity, Right::Read)))
+    if secret.secret.policy.is_none() && asked.asker.caller.account.is_none() {
+        return Ok(open && access.is_some_and(|access| access.allows(asked.asker.identity, Right::Read)));
+    }
+    match asked.vault.may(asked.asking(), action, node, Needs::Directory(Right::Read)) {
+        Ok(grant) => Ok(open || grant != Grant::Mode),
+        Err(VaultError::Refused(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

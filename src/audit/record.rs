@@ -10,11 +10,12 @@
 //! Invariants: a line is printable ASCII and has no line within it, whatever bytes a caller brought; two different strings of
 //! bytes never look alike in it; no value is in it, nor its length, nor anything made of it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::facts::Facts;
 use crate::id::OpId;
-use crate::secret::Action;
+use crate::secret::{Account, Action};
 use crate::time::Timestamp;
 
 /// What became of a request.
@@ -51,7 +52,7 @@ pub struct Target {
 }
 
 /// One decision, or something that happened to the daemon itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Entry<'a> {
     /// The request.
     pub op: OpId,
@@ -64,7 +65,9 @@ pub struct Entry<'a> {
     /// The KMS code of a refusal, or an errno's name.
     pub code: Option<&'a str>,
     /// The rule that decided, or what broke.
-    pub reason: &'a str,
+    pub reason: Cow<'a, str>,
+    /// The caller's account, where that is not the store's.
+    pub account: Option<Account>,
     /// Whose rights the caller has.
     pub uid: u32,
     /// The caller's group.
@@ -307,7 +310,8 @@ mod tests {
                 gesture: "read",
                 outcome: Outcome::Denied,
                 code: Some(&name),
-                reason: &name,
+                reason: name.as_str().into(),
+                account: None,
                 uid: 0,
                 gid: 0,
                 tid: 1,

@@ -20,6 +20,7 @@ use super::sink::{Event, Parts, Sink, ToDisk};
 use super::witness::{Witness, WitnessKind};
 use crate::crypto::AuditKey;
 use crate::id::OpId;
+use crate::secret::Account;
 
 /// Bytes of a segment.
 pub const SEGMENT: u64 = 64 * 1024 * 1024;
@@ -142,7 +143,8 @@ impl Trail {
 
     /// Renders `entry`.
     pub fn body(&self, entry: &Entry<'_>) -> Body {
-        entry.body(&principal(&self.account, self.own_uid, entry.uid))
+        let account = entry.account.as_ref().map_or(&*self.account, Account::as_str);
+        entry.body(&principal(account, self.own_uid, entry.uid))
     }
 
     /// Tells of something that happened to the daemon itself.
@@ -320,7 +322,8 @@ fn daemon_body(account: &str, own_uid: u32, gesture: &str, reason: &str) -> Body
         gesture,
         outcome: Outcome::Granted,
         code: None,
-        reason,
+        reason: reason.into(),
+        account: None,
         uid: own_uid,
         gid: rustix::process::getegid().as_raw(),
         tid: std::process::id(),

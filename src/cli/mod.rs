@@ -79,7 +79,10 @@ enum Verb {
     Purge(data::purge::PurgeArgs),
     Tag(data::tag::TagArgs),
     Untag(data::untag::UntagArgs),
+    Policy(data::policy::PolicyArgs),
     Key(data::key::KeyArgs),
+    Seal(data::seal::SealArgs),
+    Unseal(data::seal::UnsealArgs),
     RandomPassword(data::random_password::RandomPasswordArgs),
     Exec(data::exec::ExecArgs),
     Api(data::api::ApiArgs),
@@ -160,7 +163,10 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         | Verb::Purge(_)
         | Verb::Tag(_)
         | Verb::Untag(_)
+        | Verb::Policy(_)
         | Verb::Key(_)
+        | Verb::Seal(_)
+        | Verb::Unseal(_)
         | Verb::RandomPassword(_)
         | Verb::Exec(_)
         | Verb::Api(_)
@@ -188,7 +194,10 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         Verb::Purge(args) => data::purge::run(&args),
         Verb::Tag(args) => data::tag::run(&args),
         Verb::Untag(args) => data::untag::run(&args),
+        Verb::Policy(args) => return data::policy::run(&args),
         Verb::Key(args) => data::key::run(&args),
+        Verb::Seal(args) => data::seal::seal(&args),
+        Verb::Unseal(args) => data::seal::unseal(&args),
         Verb::RandomPassword(args) => data::random_password::run(&args),
         Verb::Exec(args) => data::exec::run(&args),
         Verb::Audit(args) => data::audit::run(&args),

@@ -130,7 +130,8 @@ pub fn task(args: &MountArgs) -> Result<Task, CliError> {
         allow_other: options.allow_other.unwrap_or_else(places::is_root),
         read_only: options.read_only,
     };
-    let options = Options { read_only: options.read_only, trim_newline: options.trim_newline };
+    let MountOptions { read_only, trim_newline, account, .. } = options;
+    let options = Options { read_only, trim_newline, account };
     Ok(Task {
         store: args.store.dir()?,
         mount,

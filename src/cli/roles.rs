@@ -93,6 +93,7 @@ pub fn to_args(role: Role, order: &Order) -> Vec<OsString> {
         read_only: order.task.options.read_only,
         trim_newline: order.task.options.trim_newline,
         allow_other: None,
+        account: order.task.options.account,
     };
     let mut args: Vec<OsString> = vec![role.word().into(), "--store".into(), order.task.store.clone().into()];
     if role == Role::Serve {

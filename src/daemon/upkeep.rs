@@ -128,9 +128,9 @@ impl Rest<'_> {
         }
         let go_on = || matches!(self.stopped.try_recv(), Err(TryRecvError::Empty));
         match self.vault.rewrap(go_on) {
-            Ok(Some(Rewrapped { moved: 0, failed: 0 }) | None) => {}
-            Ok(Some(Rewrapped { moved, failed: 0 })) => {
-                log::info!("{moved} data keys have followed a rotation of their key")
+            Ok(Some(Rewrapped { moved: 0, failed: 0, dropped: 0 }) | None) => {}
+            Ok(Some(Rewrapped { moved, failed: 0, dropped })) => {
+                log::info!("{moved} data keys have followed a rotation of their key, {dropped} have gone with it");
             }
             Ok(Some(Rewrapped { failed, .. })) => {
                 log::error!("{failed} data keys stay under an older version of their key");

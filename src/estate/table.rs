@@ -2,7 +2,8 @@
 //! which is written last and taken away first: it is there or not, whatever instruction its writer is killed at.
 //!
 //! ```text
-//! u64le serial (0: free) || u64le inode || op[16] || u64le identity || u32le tid || u32le tgid || u32le version || u8 sort || 0[11]
+//! u64le serial (0: free) || u64le inode || op[16] || u64le identity || u32le tid || u32le tgid || u32le version || u8 sort ||
+//! u32le uid || u32le gid || 0[3]
 //! ```
 //!
 //! Mapped, since a row comes and goes with each open and close of a reader: two calls of pwrite(2) took two microseconds of some
@@ -40,6 +41,8 @@ pub struct OpenFile {
     pub sort: Sort,
     /// The version that a reader has pinned.
     pub version: u32,
+    /// The user that opened it, and its group.
+    pub user: (u32, u32),
 }
 
 /// What an open file stands for.
@@ -193,6 +196,8 @@ fn encode(open: &OpenFile) -> [u8; ROW] {
     row[44..48].copy_from_slice(&open.process.0.to_le_bytes());
     row[48..52].copy_from_slice(&open.version.to_le_bytes());
     row[52] = open.sort as u8;
+    row[53..57].copy_from_slice(&open.user.0.to_le_bytes());
+    row[57..61].copy_from_slice(&open.user.1.to_le_bytes());
     row
 }
 
@@ -218,6 +223,7 @@ fn parse(row: &[u8; ROW]) -> Option<OpenFile> {
         process: (short(44), long(32)),
         sort,
         version: short(48),
+        user: (short(53), short(57)),
     };
     (open.serial != 0).then_some(open)
 }
@@ -241,6 +247,7 @@ mod tests {
             process: (8, 9 << 40),
             sort: Sort::Draft,
             version: 11,
+            user: (12, u32::MAX),
         };
         let rows: Vec<u32> = (1..=3).map(|serial| table.add(&open(serial)).unwrap()).collect();
         table.remove(rows[1]);
@@ -264,6 +271,7 @@ mod tests {
             process: (0, 0),
             sort: Sort::Version,
             version: 1,
+            user: (0, 0),
         };
         let count = u64::from(2 * STEP) + 1;
         for serial in 1..=count {

@@ -13,7 +13,7 @@ use super::ops::Who;
 use super::process::Process;
 use crate::estate::{pack, unpack};
 use crate::id::{NodeId, OpId, VersionNo};
-use crate::secret::{DESCRIPTION_MAX, POLICY_MAX, Refusal, VALUE_MAX, VersionId};
+use crate::secret::{DESCRIPTION_MAX, Identity, POLICY_MAX, Refusal, VALUE_MAX, VersionId};
 use crate::value::Value;
 use crate::vault::Room;
 
@@ -121,6 +121,10 @@ pub struct Draft {
     /// The request that is storing it: it may come to be stored though this process ends.
     pub storing: Option<OpId>,
     pub room: Option<HeldRoom>,
+    /// Who has written last.
+    pub writer: Option<Writer>,
+    /// Whether some of its bytes were stored before, and come from there.
+    pub holds_stored: bool,
     moment: u64,
 }
 
@@ -138,6 +142,15 @@ struct Facts {
     emptied: bool,
     poison: Option<Poison>,
     storing: Option<OpId>,
+    holds_stored: bool,
+}
+
+/// Who has written, with what was found out of it where something had to be.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    pub who: Who,
+    pub identity: Option<Identity>,
+    pub cgroup: Option<String>,
 }
 
 impl Draft {
@@ -168,6 +181,8 @@ impl Draft {
             poison: None,
             storing: None,
             room: None,
+            writer: None,
+            holds_stored: false,
             moment: 0,
         }
     }
@@ -175,7 +190,8 @@ impl Draft {
     /// The draft of the open file `serial` as an earlier worker left it in `entry`.
     pub fn left(serial: u64, entry: &[u8]) -> Option<Self> {
         let (facts, bytes) = unpack::<Facts>(entry)?;
-        let Facts { ino, target, who, opener, writers, base, append, dirty, emptied, poison, storing } = facts;
+        let Facts { ino, target, who, opener, writers, base, append, dirty, emptied, poison, storing, holds_stored } =
+            facts;
         let (ino, bytes) = (Ino::parse(ino)?, Value::copy_of(bytes));
         let room = None;
         Some(Self {
@@ -193,6 +209,8 @@ impl Draft {
             poison,
             storing,
             room,
+            writer: None,
+            holds_stored,
             moment: 0,
         })
     }
@@ -211,6 +229,7 @@ impl Draft {
             emptied: self.emptied,
             poison: self.poison,
             storing: self.storing,
+            holds_stored: self.holds_stored,
         };
         pack(&facts, self.bytes.as_bytes())
     }

@@ -139,12 +139,14 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | BadWindow
         | BadKeyWindow
         | BadState { .. }
+        | BadQuota
+        | BadShare { .. }
         | BadPolicy { .. }
         | BadDescription
         | LabelElsewhere => libc::EINVAL,
         NameTooLong => libc::ENAMETOOLONG,
         NoSuchInstance | NotFound | NoSuchVersion | NoSuchLabel => libc::ENOENT,
-        NoSuchKey { .. } => libc::ENOKEY,
+        NoSuchKey { .. } | KeyGone => libc::ENOKEY,
         NameTaken | NameScheduled | VersionExists { .. } | DuplicateTag { .. } | DuplicateTagKey { .. } => libc::EEXIST,
         InDeleteWindow { .. } => libc::EIDRM,
         NotScheduled => libc::EALREADY,
@@ -156,22 +158,31 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | TooManyDrafts
         | TooManyConversations
         | TooManyFollowers
+        | OverQuota { .. }
         | ScratchLimit => libc::EDQUOT,
         ValueTooLong | PolicyTooLong | DescriptionTooLong | TextTooLong | RequestTooLong => libc::EFBIG,
         BuiltInLabel
         | ReservedTag { .. }
         | ReservedTagKey { .. }
         | KeyChosen
+        | NotOwner
         | FixedEntry
         | TrashStays
         | FollowsDirectory
         | CannotRename
         | WrongRestoreName { .. }
         | NotAnEntry(_) => libc::EPERM,
-        PolicyNotEnforced | Unsupported(_) => libc::EOPNOTSUPP,
+        Unsupported(_) => libc::EOPNOTSUPP,
+        Sealed => libc::EKEYEXPIRED,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
         KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | KeyInUse { .. } | DefaultKey => libc::EBUSY,
-        NotYourScratch | NotPermitted { .. } | NotYourConversation | UnknownCaller => libc::EACCES,
+        NotYourScratch
+        | NotPermitted { .. }
+        | Denied { .. }
+        | OtherAccount { .. }
+        | KeyDenies { .. }
+        | NotYourConversation
+        | UnknownCaller => libc::EACCES,
         NotEmpty | InstanceStays => libc::ENOTEMPTY,
     }
 }

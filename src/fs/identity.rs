@@ -27,6 +27,12 @@ pub fn identity_of(who: Who) -> Option<Identity> {
     Some(Identity { uid: who.uid, gid: who.gid, groups, overrides: capable && is_of_our_namespace(who.tid) })
 }
 
+/// The cgroup of thread `tid` in the hierarchy of version 2; `None` where it is in none, or is not seen.
+pub fn cgroup_of(tid: u32) -> Option<String> {
+    let lines = String::from_utf8(fs::read(format!("/proc/{tid}/cgroup")).ok().filter(|_| tid != 0)?).ok()?;
+    lines.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
 /// All of a file of /proc: with its supplementary groups a `status` can be longer than most.
 fn of_thread(tid: u32, file: &str) -> Option<String> {
     let text = fs::read(format!("/proc/{tid}/{file}")).ok()?;
@@ -77,7 +83,8 @@ mod tests {
         let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        let who = |uid, tid| Who { uid, gid, tid, op: OpId([0; 16]), gesture: "test" };
+        let who =
+            |uid, tid| Who { uid, gid, tid, op: OpId([0; 16]), gesture: "test", account: None, by: Default::default() };
         let known = identity_of(who(uid, tid)).expect("this thread is there");
         assert_eq!((known.uid, known.gid), (uid, gid));
         assert_eq!(identity_of(who(uid + 1, tid)), None, "another user than the thread's");

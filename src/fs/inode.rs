@@ -56,7 +56,12 @@ kinds! {
     InstanceInfo = 34,
     /// The days that deletions in the instance wait.
     RecoveryWindow = 35,
-    // 36 state, 37 shares: with sealing and sharing.
+    /// Whether the instance's values can be had.
+    InstanceState = 36,
+    /// The accounts that the instance is shared with.
+    Shares = 37,
+    /// How many other accounts the instance lets in.
+    AccessQuota = 38,
     /// `.keys/`.
     Keys = 40,
     /// A key's directory; the node is the key's.

@@ -35,6 +35,7 @@ mod talk;
 mod threads;
 mod tree;
 
+use crate::secret::Account;
 pub use errno::Fault;
 pub use facts::Callers as CallerFacts;
 pub use identity::identity_of;
@@ -50,6 +51,8 @@ pub struct Options {
     pub read_only: bool,
     /// A value of one line loses the newline that `echo` puts behind it.
     pub trim_newline: bool,
+    /// The account of its callers, where that is not the store's.
+    pub account: Option<Account>,
 }
 
 /// Where in its mount's life a process serves it.

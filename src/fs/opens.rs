@@ -19,6 +19,7 @@ use super::talk::Conversation;
 use super::threads::Threads;
 use crate::estate::{Estate, Key, OpenFile, Sort};
 use crate::id::{OpId, VersionNo};
+use crate::secret::Grant;
 use crate::vault::{Disclosed, Snapshot};
 
 /// What a handle stands for.
@@ -72,6 +73,8 @@ impl Held {
 pub struct Opener {
     pub tid: u32,
     pub op: OpId,
+    /// Its user and group.
+    pub user: (u32, u32),
 }
 
 /// One open file.
@@ -79,7 +82,9 @@ pub struct Opener {
 pub struct Open {
     pub ino: Ino,
     pub held: Held,
-    tid: u32,
+    pub tid: u32,
+    /// The user and the group that opened it.
+    pub user: (u32, u32),
     /// As of the open: later the thread may be gone, and its number another's.
     process: Option<Process>,
     /// The request that opened it.
@@ -88,6 +93,22 @@ pub struct Open {
     row: u32,
     /// Who has read a value through it, as far as the audit was told here.
     told: Vec<Disclosed>,
+    /// Who may read a value through it, as was decided last.
+    judged: Vec<Judged>,
+}
+
+/// That somebody may read what is open, as long as nothing changes that this turned on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    pub tid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// What [`crate::vault::Vault::rights`] was before it was decided.
+    pub rights: u64,
+    /// What lets it.
+    pub by: Grant,
+    /// Whether it may write, not read.
+    pub writes: bool,
 }
 
 /// Readers of one open file that are known again. More than these share none, and further ones are told of at each read.
@@ -167,10 +188,22 @@ impl Opens {
             process: process.map_or((0, 0), Process::to_parts),
             sort: held.sort(),
             version: if let Held::Version(no) = held { no.0 } else { 0 },
+            user: opener.user,
         });
-        self.table
-            .lock()
-            .insert(serial, Open { ino, held, tid: opener.tid, process, op: opener.op, row, told: Vec::new() });
+        self.table.lock().insert(
+            serial,
+            Open {
+                ino,
+                held,
+                tid: opener.tid,
+                user: opener.user,
+                process,
+                op: opener.op,
+                row,
+                told: Vec::new(),
+                judged: Vec::new(),
+            },
+        );
         handle
     }
 
@@ -186,7 +219,20 @@ impl Opens {
         let mut table = self.table.lock();
         table.by_op.insert(file.op, file.serial);
         let process = Process::from_parts(file.process);
-        table.insert(file.serial, Open { ino, held, tid: file.tid, process, op: file.op, row, told: Vec::new() });
+        table.insert(
+            file.serial,
+            Open {
+                ino,
+                held,
+                tid: file.tid,
+                user: file.user,
+                process,
+                op: file.op,
+                row,
+                told: Vec::new(),
+                judged: Vec::new(),
+            },
+        );
     }
 
     /// What the request `op` has opened in an earlier worker, which may not have answered it.
@@ -217,6 +263,39 @@ impl Opens {
             && open.told.len() < READERS_MAX
         {
             open.told.push(new);
+        }
+    }
+
+    /// What was decided on a read by this thread through it, if that stands.
+    pub fn judged(&self, serial: u64, tid: u32, (uid, gid): (u32, u32), rights: u64, writes: bool) -> Option<Judged> {
+        let table = self.table.lock();
+        let stands = |judged: &&Judged| {
+            (judged.tid, judged.uid, judged.gid) == (tid, uid, gid)
+                && (judged.rights, judged.writes) == (rights, writes)
+        };
+        table.by_serial.get(&serial)?.judged.iter().find(stands).copied()
+    }
+
+    /// Whoever has `ino` open, but for those of whom it was decided since the number was `rights`: pages that one of them has the kernel
+    /// read are everybody's. A descriptor may be read by another than has opened it, and both have its pages.
+    pub fn holders(&self, ino: Ino, rights: u64) -> Vec<Opener> {
+        let table = self.table.lock();
+        let serials = table.by_ino.get(&ino).into_iter().flatten();
+        let decided = |open: &&Open| {
+            let of_opener = |judged: &Judged| (judged.tid, (judged.uid, judged.gid)) == (open.tid, open.user);
+            open.judged.iter().any(|judged| judged.rights == rights && !judged.writes && of_opener(judged))
+        };
+        let opens = serials.filter_map(|serial| table.by_serial.get(serial)).filter(|open| !decided(open));
+        opens.map(|open| Opener { tid: open.tid, op: open.op, user: open.user }).collect()
+    }
+
+    /// Notes a decision. Those that stand no longer are forgotten.
+    pub fn judge(&self, serial: u64, judged: Judged) {
+        if let Some(open) = self.table.lock().by_serial.get_mut(&serial) {
+            open.judged.retain(|other| other.rights == judged.rights);
+            if open.judged.len() < READERS_MAX {
+                open.judged.push(judged);
+            }
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Scratch {
     pub made: Timestamp,
     /// The version that it is a copy of, byte by byte.
     pub copy_of: Option<(NodeId, VersionNo)>,
+    /// The entry that its content comes from, whatever was written to it since: who may not read that reads no copy of it.
+    pub origin: Option<Ino>,
     /// Who made it, among whose it counts, whoever owns it.
     maker: u32,
     touched: Instant,
@@ -66,6 +68,7 @@ struct Facts {
     mode: u16,
     made: Timestamp,
     copy_of: Option<(NodeId, VersionNo)>,
+    origin: Option<u64>,
     maker: u32,
 }
 
@@ -73,10 +76,11 @@ impl Scratch {
     /// The file that an earlier worker left in `entry`.
     fn left(entry: &[u8]) -> Option<Self> {
         let (facts, bytes) = unpack::<Facts>(entry)?;
-        let Facts { parent, name, link, uid, gid, mode, made, copy_of, maker } = facts;
+        let Facts { parent, name, link, uid, gid, mode, made, copy_of, origin, maker } = facts;
+        let origin = origin.and_then(Ino::parse);
         let content = if link { Content::Link(bytes.to_vec()) } else { Content::File(Value::copy_of(bytes)) };
         let (parent, touched) = (Ino::parse(parent)?, Instant::now());
-        Some(Self { parent, name, content, uid, gid, mode, made, copy_of, maker, touched })
+        Some(Self { parent, name, content, uid, gid, mode, made, copy_of, origin, maker, touched })
     }
 
     /// As it is left to the next worker.
@@ -94,6 +98,7 @@ impl Scratch {
             mode: self.mode,
             made: self.made,
             copy_of: self.copy_of,
+            origin: self.origin.map(Ino::number),
             maker: self.maker,
         };
         pack(&facts, bytes)
@@ -207,6 +212,7 @@ impl Scratches {
             mode: NEW_BITS,
             made: now,
             copy_of: None,
+            origin: None,
             maker,
             touched: Instant::now(),
         };
@@ -307,11 +313,11 @@ impl Scratches {
         Ok(())
     }
 
-    /// Gives a file the permission bits of what it is a copy of, and notes the version if it is one of a value.
-    pub fn set_copy(&mut self, slot: u32, mode: u16, of: Option<(NodeId, VersionNo)>) {
+    /// Gives a file the permission bits of `origin`, of which it is a copy, and notes the version if it is one of a value.
+    pub fn set_copy(&mut self, slot: u32, mode: u16, origin: Ino, of: Option<(NodeId, VersionNo)>) {
         if let Some(file) = self.get_mut(slot) {
             file.mode = mode;
-            file.copy_of = of;
+            (file.copy_of, file.origin) = (of, Some(origin));
         }
     }
 

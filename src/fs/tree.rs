@@ -22,6 +22,8 @@ pub enum Bits {
     Directory,
     /// The directory's r and w.
     Entry,
+    /// The directory's r; and w of its owner alone, whatever its bits are.
+    Owner,
     /// The directory's r.
     ReadOnly,
     /// The values'.
@@ -84,8 +86,7 @@ pub const LINK_BITS: u16 = 0o777;
 /// The tree. Within a directory the order is that of readdir; `current` comes first, so that `rm -r` schedules the
 /// deletion before it meets anything else.
 ///
-/// Later rooms have their numbers in `inode` and their rows here: `fields`, `dotenv`, `rotation` below a secret; `state` and
-/// `shares` in `.instance`.
+/// Later rooms have their numbers in `inode` and their rows here: `fields`, `dotenv`, `rotation` below a secret.
 #[rustfmt::skip]
 pub const TREE: &[Row] = &[
     row(Kind::Root, Fixed(".kmsfs"), Kind::Control, Dir, B::Fixed(CONTROL_DIR_BITS), Some(A::ReadStatus), None),
@@ -104,12 +105,15 @@ pub const TREE: &[Row] = &[
     row(Kind::Instance, Any, Kind::Directory, Dir, B::Directory, Some(A::ListSecrets), Some(A::CreateSecret)),
 
     row(Kind::InstanceControl, Fixed("info"), Kind::InstanceInfo, File, B::ReadOnly, Some(A::DescribeInstance), None),
+    row(Kind::InstanceControl, Fixed("state"), Kind::InstanceState, File, B::Owner, Some(A::DescribeInstance), Some(A::UpdateInstance)),
+    row(Kind::InstanceControl, Fixed("shares"), Kind::Shares, File, B::Owner, Some(A::DescribeInstance), Some(A::UpdateInstance)),
+    row(Kind::InstanceControl, Fixed("access-quota"), Kind::AccessQuota, File, B::Owner, Some(A::DescribeInstance), Some(A::UpdateInstance)),
     row(Kind::InstanceControl, Fixed("recovery-window"), Kind::RecoveryWindow, File, B::Entry, Some(A::DescribeInstance), Some(A::UpdateInstance)),
 
     row(Kind::Keys, Any, Kind::Key, Dir, B::Directory, Some(A::DescribeKey), Some(A::CreateKey)),
     row(Kind::Key, Fixed("info"), Kind::KeyInfo, File, B::ReadOnly, Some(A::DescribeKey), None),
     row(Kind::Key, Fixed("state"), Kind::KeyState, File, B::Entry, Some(A::DescribeKey), Some(A::UpdateKeyState)),
-    row(Kind::Key, Fixed("policy"), Kind::KeyPolicy, File, B::ReadOnly, Some(A::GetKeyPolicy), None),
+    row(Kind::Key, Fixed("policy"), Kind::KeyPolicy, File, B::Owner, Some(A::GetKeyPolicy), Some(A::SetKeyPolicy)),
 
     row(Kind::Trash, Any, Kind::Trashed, Dir, B::Directory, Some(A::DescribeSecret), None),
     row(Kind::Trashed, Fixed("info"), Kind::TrashedInfo, File, B::ReadOnly, Some(A::DescribeSecret), None),
@@ -119,7 +123,7 @@ pub const TREE: &[Row] = &[
     row(Kind::Directory, Fixed("versions"), Kind::Versions, Dir, B::Directory, Some(A::ListSecretVersionIds), Some(A::PutSecretValue)),
     row(Kind::Directory, Fixed("stages"), Kind::Stages, Dir, B::Directory, Some(A::ListSecretVersionIds), Some(A::UpdateSecretVersionStage)),
     row(Kind::Directory, Fixed("tags"), Kind::Tags, File, B::Entry, Some(A::ListTagResources), Some(A::TagResource)),
-    row(Kind::Directory, Fixed("policy"), Kind::Policy, File, B::Entry, Some(A::GetSecretPolicy), Some(A::SetSecretPolicy)),
+    row(Kind::Directory, Fixed("policy"), Kind::Policy, File, B::Owner, Some(A::GetSecretPolicy), Some(A::SetSecretPolicy)),
     row(Kind::Directory, Fixed("description"), Kind::Description, File, B::Entry, Some(A::DescribeSecret), Some(A::UpdateSecret)),
     row(Kind::Directory, Fixed("cmk"), Kind::Cmk, File, B::Entry, Some(A::DescribeSecret), Some(A::UpdateSecret)),
     row(Kind::Directory, Fixed("info"), Kind::Info, File, B::ReadOnly, Some(A::DescribeSecret), None),
@@ -176,7 +180,8 @@ mod tests {
     fn every_file_names_the_action_that_guards_it() {
         for row in TREE {
             assert!(row.read.is_some(), "{:?} can be read without an action", row.kind);
-            let writable = matches!(row.bits, Bits::Entry | Bits::Value) || row.bits == Bits::Fixed(API_BITS);
+            let writable =
+                matches!(row.bits, Bits::Entry | Bits::Owner | Bits::Value) || row.bits == Bits::Fixed(API_BITS);
             assert_eq!(
                 writable && row.shape == Shape::File,
                 row.write.is_some() && row.shape == Shape::File,

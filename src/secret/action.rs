@@ -83,6 +83,12 @@ actions! {
     UpdateKeyDescription,
     /// Reading a key's policy.
     GetKeyPolicy,
+    /// Writing a key's policy.
+    SetKeyPolicy,
+    /// To open what was sealed under a key.
+    Decrypt,
+    /// To seal under a key.
+    GenerateDataKey,
     /// A request to the api, which is of an action of its own.
     Ask,
     /// What the mount says of itself, to everybody.
@@ -93,6 +99,50 @@ actions! {
     BackUp,
 }
 
+impl Action {
+    /// The name that policies know it by; `None` where no policy has an effect on it.
+    pub fn in_policies(self) -> Option<&'static str> {
+        use Action::*;
+        match self {
+            GetSecretValue
+            | DescribeSecret
+            | ListSecrets
+            | ListSecretVersionIds
+            | ListTagResources
+            | PutSecretValue
+            | UpdateSecret
+            | UpdateSecretVersionStage
+            | TagResource
+            | UntagResource
+            | DeleteSecret
+            | RestoreSecret
+            | Decrypt
+            | GenerateDataKey => Some(self.name()),
+            // KMS has one action for both, with a parameter.
+            ForceDeleteSecret => Some(DeleteSecret.name()),
+            DescribeInstance | UpdateInstance | CreateSecret | GetSecretPolicy | SetSecretPolicy
+            | GetRandomPassword | ListKeys | DescribeKey | CreateKey | EnableKey | DisableKey | UpdateKeyState
+            | ScheduleKeyDeletion | CancelKeyDeletion | DestroyKey | RotateKey | ListKeyVersions
+            | UpdateKeyDescription | GetKeyPolicy | SetKeyPolicy | Ask | ReadStatus | ReadAudit | BackUp => None,
+        }
+    }
+
+    /// Whether a policy can allow it to who is of another account than the secret's or key's own.
+    pub fn is_for_guests(self) -> bool {
+        use Action::*;
+        matches!(
+            self,
+            GetSecretValue
+                | DescribeSecret
+                | ListSecrets
+                | ListSecretVersionIds
+                | ListTagResources
+                | Decrypt
+                | GenerateDataKey
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +151,22 @@ mod tests {
     fn actions_have_the_names_of_kms() {
         assert_eq!(Action::GetSecretValue.name(), "GetSecretValue");
         assert_eq!(Action::ALL.first().map(|action| action.name()), Some("DescribeInstance"));
+    }
+
+    #[test]
+    fn policies_know_some_of_them() {
+        for (action, name, guests) in [
+            (Action::GetSecretValue, Some("GetSecretValue"), true),
+            (Action::PutSecretValue, Some("PutSecretValue"), false),
+            (Action::DeleteSecret, Some("DeleteSecret"), false),
+            (Action::ForceDeleteSecret, Some("DeleteSecret"), false),
+            (Action::Decrypt, Some("Decrypt"), true),
+            (Action::SetSecretPolicy, None, false),
+            (Action::CreateSecret, None, false),
+        ] {
+            assert_eq!((action.in_policies(), action.is_for_guests()), (name, guests), "{action:?}");
+        }
+        let known = Action::ALL.iter().filter(|action| action.in_policies().is_some());
+        assert_eq!(known.count(), 15, "those of docs/policies.md, a purge, and two of keys");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::version::{AUTOMATIC_END, VALUE_MAX, VERSIONS_MAX};
 use super::{
-    DESCRIPTION_MAX, DataType, Deletion, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version, VersionId,
+    DESCRIPTION_MAX, DataType, Deletion, Policy, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version, VersionId,
 };
 use crate::id::{NodeId, VersionNo};
 use crate::time::Timestamp;
@@ -48,6 +48,8 @@ pub struct Terms {
     pub tags: Option<Tags>,
     /// `None` leaves the draft's.
     pub key: Option<NodeId>,
+    /// `None` leaves the draft's; the inner one is the default policy.
+    pub policy: Option<Option<Policy>>,
 }
 
 /// What a put comes to.
@@ -112,6 +114,9 @@ pub fn create(draft: &Secret, terms: Terms, first: Put<'_>, now: Timestamp) -> R
     }
     if let Some(tags) = terms.tags {
         secret = set_tags(&secret, tags, now)?.secret;
+    }
+    if let Some(policy) = terms.policy {
+        secret = set_policy(&secret, policy, now)?.secret;
     }
     if let Some(key) = terms.key {
         secret = set_key(&secret, key, now)?.secret;
@@ -199,6 +204,17 @@ pub fn set_description(secret: &Secret, bytes: &[u8], now: Timestamp) -> Result<
     let mut after = secret.clone();
     if after.description != text {
         text.clone_into(&mut after.description);
+        after.updated = moment(secret, now);
+    }
+    Ok(Change::of(after))
+}
+
+/// Gives the secret a policy of its own; `None` is the default one.
+pub fn set_policy(secret: &Secret, policy: Option<Policy>, now: Timestamp) -> Result<Change, Refusal> {
+    secret.not_scheduled()?;
+    let mut after = secret.clone();
+    if after.policy != policy {
+        after.policy = policy;
         after.updated = moment(secret, now);
     }
     Ok(Change::of(after))

@@ -2,6 +2,11 @@
 
 use super::Refusal;
 
+const MOVE_SECRETS: &str = "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can \
+                            choose another; --force makes them unreadable";
+const TAKE_BACK: &str = "`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back";
+const MAKE_ROOM: &str = "take another account out of policies and .instance/shares, or raise .instance/access-quota";
+
 impl Refusal {
     /// The official KMS error code.
     pub fn code(&self) -> &'static str {
@@ -18,6 +23,8 @@ impl Refusal {
             | BadWindow
             | BadKeyWindow
             | BadState { .. }
+            | BadQuota
+            | BadShare { .. }
             | PolicyTooLong
             | BadPolicy { .. }
             | DescriptionTooLong
@@ -26,7 +33,7 @@ impl Refusal {
             | RequestTooLong
             | NotAnEntry(_) => "InvalidParameter",
             NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
-            NoSuchKey { .. } => "Forbidden.KeyNotFound",
+            NoSuchKey { .. } | KeyGone => "Forbidden.KeyNotFound",
             NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
             NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
@@ -49,9 +56,18 @@ impl Refusal {
             }
             BadTagValue { .. } => "InvalidParameter.TagValue",
             DuplicateTag { .. } | DuplicateTagKey { .. } => "Duplicate.TagKey",
-            PolicyNotEnforced | Unsupported(_) => "UnsupportedOperation",
+            Unsupported(_) => "UnsupportedOperation",
             KeyChosen | KeyStateStays | KeyNotScheduled | KeyNotDue { .. } => "Rejected.StateModifiedFailed",
-            NotYourScratch | NotPermitted { .. } | NotYourConversation | UnknownCaller => "Forbidden.NoPermission",
+            NotYourScratch
+            | NotPermitted { .. }
+            | Denied { .. }
+            | OtherAccount { .. }
+            | KeyDenies { .. }
+            | NotOwner
+            | NotYourConversation
+            | UnknownCaller => "Forbidden.NoPermission",
+            OverQuota { .. } => "Rejected.ShareQuotaExceedLimit",
+            Sealed => "Rejected.Unavailable",
             KeyDisabled => "Rejected.Disabled",
             KeyPendingDeletion => "Rejected.PendingDeletion",
         }
@@ -68,6 +84,7 @@ impl Refusal {
             | "Rejected.ResourceInUse"
             | "Rejected.StateModifiedFailed"
             | "Rejected.Disabled"
+            | "Rejected.Unavailable"
             | "Rejected.PendingDeletion" => 409,
             _ => 400,
         }
@@ -84,7 +101,6 @@ impl Refusal {
             CannotRename => Some("make another secret, write the value there, and `rm -r` this one"),
             NoSuchKey { .. } => Some("`ls` the instance's .keys/ for those there are"),
             NotAnEntry(_) => Some("`mkdir` the secret, then write its `current`"),
-            PolicyNotEnforced => Some("use the owner, group and mode of the secret's directory"),
             KeyChosen => Some("make another secret, and choose its key while it has no version"),
             NotEmpty => Some("`rm -r` schedules a secret's deletion"),
             FixedEntry => Some("it comes and goes with the secret, instance or mount it belongs to"),
@@ -93,12 +109,13 @@ impl Refusal {
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
             TooManyLabels | TooManyTags => Some("remove one first"),
-            KeyInUse { .. } => Some(
-                "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can choose another",
-            ),
-            KeyPendingDeletion | KeyStateStays => {
-                Some("`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back")
-            }
+            KeyInUse { .. } => Some(MOVE_SECRETS),
+            KeyPendingDeletion | KeyStateStays => Some(TAKE_BACK),
+            KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
+            Sealed => Some("`echo Running` into the instance's .instance/state, or `kmsfs unseal`"),
+            OverQuota { .. } => Some(MAKE_ROOM),
+            KeyDenies { .. } => Some("`cat` the key's policy in .keys/; the owner of the instance sets it"),
+            Denied { .. } => Some("`kmsfs policy test` says who may do what"),
             KeyDisabled => Some("`echo Enabled` into the key's state, or `kmsfs key enable`"),
             BadName { .. }
             | NameTooLong
@@ -124,10 +141,14 @@ impl Refusal {
             | ReservedTagKey { .. }
             | DuplicateTagKey { .. }
             | NotPermitted { .. }
+            | OtherAccount { .. }
+            | NotOwner
             | NotYourConversation
             | UnknownCaller
             | RequestTooLong
             | BadWindow
+            | BadQuota
+            | BadShare { .. }
             | BadState { .. }
             | PolicyTooLong
             | BadPolicy { .. }

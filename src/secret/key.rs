@@ -21,7 +21,12 @@ pub enum KeyState {
     PendingDeletion {
         /// When its material may be destroyed.
         due: Timestamp,
+        /// Whether it will be, though secrets are under it: their values can never be read again then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forced: bool,
     },
+    /// Its material is gone, and its record goes as soon as no data key is left that was under it.
+    Destroyed,
 }
 
 /// What is asked of a key's state.
@@ -35,6 +40,8 @@ pub enum KeyOrder {
     Schedule {
         /// When its window is over.
         due: Timestamp,
+        /// Also where secrets are under it.
+        forced: bool,
     },
     /// CancelKeyDeletion.
     Cancel,
@@ -82,11 +89,13 @@ impl KeyWindow {
     }
 }
 
-/// Whether the deletion of a key may be scheduled that `uses` secrets are under.
-pub fn may_be_deleted(uses: u64, is_default: bool) -> Result<(), Refusal> {
+/// Whether a key in `state`, which is scheduled for deletion, may be: `uses` secrets are under it.
+pub fn may_be_deleted(state: KeyState, uses: u64, is_default: bool) -> Result<(), Refusal> {
+    let forced = matches!(state, KeyState::PendingDeletion { forced: true, .. });
     match (is_default, uses) {
         (true, _) => Err(Refusal::DefaultKey),
         (false, 0) => Ok(()),
+        (false, _) if forced => Ok(()),
         (false, count) => Err(Refusal::KeyInUse { count }),
     }
 }
@@ -94,9 +103,10 @@ pub fn may_be_deleted(uses: u64, is_default: bool) -> Result<(), Refusal> {
 /// Whether a key in `state` may be destroyed at `now`.
 pub fn may_be_destroyed(state: KeyState, now: Timestamp) -> Result<(), Refusal> {
     match state {
-        KeyState::PendingDeletion { due } if now >= due => Ok(()),
-        KeyState::PendingDeletion { due } => Err(Refusal::KeyNotDue { due }),
+        KeyState::PendingDeletion { due, .. } if now >= due => Ok(()),
+        KeyState::PendingDeletion { due, .. } => Err(Refusal::KeyNotDue { due }),
         KeyState::Enabled | KeyState::Disabled => Err(Refusal::KeyNotScheduled),
+        KeyState::Destroyed => Err(Refusal::KeyGone),
     }
 }
 
@@ -104,16 +114,26 @@ impl KeyState {
     /// The state that comes of `order`. To enable what is enabled, and to disable what is disabled, is no error.
     pub fn after(self, order: KeyOrder) -> Result<Self, Refusal> {
         match (self, order) {
+            (KeyState::Destroyed, _) => Err(Refusal::KeyGone),
             (KeyState::PendingDeletion { .. }, KeyOrder::Cancel) => Ok(KeyState::Enabled),
             (KeyState::PendingDeletion { .. }, KeyOrder::Enable | KeyOrder::Disable | KeyOrder::Schedule { .. }) => {
                 Err(Refusal::KeyStateStays)
             }
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Enable) => Ok(KeyState::Enabled),
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Disable) => Ok(KeyState::Disabled),
-            (KeyState::Enabled | KeyState::Disabled, KeyOrder::Schedule { due }) => {
-                Ok(KeyState::PendingDeletion { due })
+            (KeyState::Enabled | KeyState::Disabled, KeyOrder::Schedule { due, forced }) => {
+                Ok(KeyState::PendingDeletion { due, forced })
             }
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Cancel) => Err(Refusal::KeyNotScheduled),
+        }
+    }
+
+    /// Whether a secret can be given the key. One that is disabled may be: it can be enabled.
+    pub fn may_be_chosen(self) -> Result<(), Refusal> {
+        match self {
+            KeyState::Enabled | KeyState::Disabled => Ok(()),
+            KeyState::PendingDeletion { .. } => Err(Refusal::KeyPendingDeletion),
+            KeyState::Destroyed => Err(Refusal::KeyGone),
         }
     }
 
@@ -128,6 +148,7 @@ impl KeyState {
             KeyState::Enabled => Ok(()),
             KeyState::Disabled => Err(Refusal::KeyDisabled),
             KeyState::PendingDeletion { .. } => Err(Refusal::KeyPendingDeletion),
+            KeyState::Destroyed => Err(Refusal::KeyGone),
         }
     }
 }
@@ -138,6 +159,7 @@ impl fmt::Display for KeyState {
             KeyState::Enabled => "Enabled",
             KeyState::Disabled => "Disabled",
             KeyState::PendingDeletion { .. } => "PendingDeletion",
+            KeyState::Destroyed => "Destroyed",
         })
     }
 }
@@ -146,7 +168,7 @@ impl fmt::Display for KeyState {
 mod tests {
     use super::*;
 
-    const PENDING: KeyState = KeyState::PendingDeletion { due: Timestamp(7) };
+    const PENDING: KeyState = KeyState::PendingDeletion { due: Timestamp(7), forced: false };
 
     #[test]
     fn a_state_takes_words() {
@@ -167,10 +189,17 @@ mod tests {
     fn states_follow_each_other_as_kms_has_it() {
         use KeyState::{Disabled, Enabled};
         let (stays, not_scheduled) = (Err(Refusal::KeyStateStays), Err(Refusal::KeyNotScheduled));
-        let orders = [KeyOrder::Enable, KeyOrder::Disable, KeyOrder::Schedule { due: Timestamp(7) }, KeyOrder::Cancel];
+        let gone = Err(Refusal::KeyGone);
+        let orders = [
+            KeyOrder::Enable,
+            KeyOrder::Disable,
+            KeyOrder::Schedule { due: Timestamp(7), forced: false },
+            KeyOrder::Cancel,
+        ];
         for (state, expected, usable) in [
             (Enabled, [Ok(Enabled), Ok(Disabled), Ok(PENDING), not_scheduled.clone()], Ok(())),
             (Disabled, [Ok(Enabled), Ok(Disabled), Ok(PENDING), not_scheduled], Err(Refusal::KeyDisabled)),
+            (KeyState::Destroyed, [gone.clone(), gone.clone(), gone.clone(), gone], Err(Refusal::KeyGone)),
             (PENDING, [stays.clone(), stays.clone(), stays, Ok(Enabled)], Err(Refusal::KeyPendingDeletion)),
         ] {
             assert_eq!((orders.map(|order| state.after(order)), state.usable()), (expected, usable), "{state}");
@@ -179,13 +208,16 @@ mod tests {
 
     #[test]
     fn a_key_ends_when_it_is_due_and_not_used() {
-        for (uses, is_default, expected) in [
-            (0, false, Ok(())),
-            (1, false, Err(Refusal::KeyInUse { count: 1 })),
-            (0, true, Err(Refusal::DefaultKey)),
-            (2, true, Err(Refusal::DefaultKey)),
+        let forced = KeyState::PendingDeletion { due: Timestamp(7), forced: true };
+        for (state, uses, is_default, expected) in [
+            (PENDING, 0, false, Ok(())),
+            (PENDING, 1, false, Err(Refusal::KeyInUse { count: 1 })),
+            (PENDING, 0, true, Err(Refusal::DefaultKey)),
+            (PENDING, 2, true, Err(Refusal::DefaultKey)),
+            (forced, 2, false, Ok(())),
+            (forced, 2, true, Err(Refusal::DefaultKey)),
         ] {
-            assert_eq!(may_be_deleted(uses, is_default), expected);
+            assert_eq!(may_be_deleted(state, uses, is_default), expected);
         }
         let due = Timestamp(7);
         for (state, now, expected) in [
@@ -194,6 +226,7 @@ mod tests {
             (PENDING, 8, Ok(())),
             (KeyState::Enabled, 8, Err(Refusal::KeyNotScheduled)),
             (KeyState::Disabled, 8, Err(Refusal::KeyNotScheduled)),
+            (KeyState::Destroyed, 8, Err(Refusal::KeyGone)),
         ] {
             assert_eq!(may_be_destroyed(state, Timestamp(now)), expected, "{state} at {now}");
         }

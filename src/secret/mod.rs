@@ -5,14 +5,16 @@
 //! choice is written beside the rule.
 //!
 //! Reading order: `refusal` (every reason to say no) and `code` (what KMS calls it), `name`, `version`, `stage`, `tag`, `policy`, `key`,
-//! `deletion` (the words, each parsed once at the edge), `action`, `access` (who may do what), `record` (a secret), `change` (the
+//! `deletion`, `instance` (the words, each parsed once at the edge), `action`, `access`, `decision` (who may do what), `record` (a secret), `change` (the
 //! verbs).
 
 mod access;
 mod action;
 mod change;
 mod code;
+mod decision;
 mod deletion;
+mod instance;
 mod key;
 mod name;
 mod policy;
@@ -26,12 +28,14 @@ pub use access::{Access, Identity, Right};
 pub use action::Action;
 pub use change::{
     Change, Put, PutOutcome, Terms, create, delete, description, move_stage, move_to_key, put, remove_stage,
-    rename_stage, restore, set_description, set_key, set_tags,
+    rename_stage, restore, set_description, set_key, set_policy, set_tags,
 };
+pub use decision::{Denial, Grant, Standing, decide, decide_use};
 pub use deletion::{Deletion, RecoveryWindow};
+pub use instance::{InstanceState, Quota, parse_shares, render_shares};
 pub use key::{KEY_VERSIONS_MAX, KeyOrder, KeyState, KeyWindow, KeyWord, may_be_deleted, may_be_destroyed};
 pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
-pub use policy::{Account, POLICY_MAX, Policy, default_document};
+pub use policy::{Account, Circumstances, Cited, Effect, POLICY_MAX, Policy, Subject, Verdict, default_document};
 pub use record::{DESCRIPTION_MAX, LastRead, Secret};
 pub use refusal::Refusal;
 pub use stage::{LABELS_MAX, StageLabel, Stages};

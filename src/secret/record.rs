@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deletion, Refusal, SecretName, Stages, Tags, Version, VersionId};
+use super::{Account, Deletion, Policy, Refusal, SecretName, Stages, Tags, Version, VersionId};
 use crate::id::{NodeId, VersionNo};
 use crate::time::Timestamp;
 
@@ -24,6 +24,12 @@ pub struct Secret {
     pub description: String,
     /// The CMK that new values are sealed under. It stays from the first version on.
     pub key: NodeId,
+    /// The account that made it, where that is not the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
+    /// `None` is the default policy: permission bits decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
     /// For people and their tools; nothing is decided by them.
     pub tags: Tags,
     /// In order of number.
@@ -63,6 +69,8 @@ impl Secret {
             rotated: now,
             description: String::new(),
             key,
+            account: None,
+            policy: None,
             tags: Tags::default(),
             versions: Vec::new(),
             stages: Stages::default(),
@@ -72,6 +80,12 @@ impl Secret {
             last_read: None,
             generation: 0,
         }
+    }
+
+    /// The same, made by the account `account`, where that is not the store's.
+    #[must_use]
+    pub fn made_by(self, account: Option<Account>) -> Self {
+        Self { account, ..self }
     }
 
     /// Whether it has no version yet.

@@ -163,9 +163,53 @@ pub enum Refusal {
         /// What is wrong and where, without the text itself.
         why: String,
     },
-    /// A policy that is stored and that nobody obeys would be a hole.
-    #[error("only the default policy is taken until policies are enforced")]
-    PolicyNotEnforced,
+    /// Whoever it lets in beside them costs nothing more.
+    #[error("the instance lets {quota} other accounts in, and no more")]
+    OverQuota {
+        /// The instance's access quota.
+        quota: u16,
+    },
+    /// A sign, a fraction or another word is none either.
+    #[error("an access quota is a number from 0 to 1,000")]
+    BadQuota,
+    /// None of the accounts was taken.
+    #[error("line {line} is no account of 16 digits, or the instance's own")]
+    BadShare {
+        /// Which line of the file, from 1.
+        line: usize,
+    },
+    /// Values neither open nor are sealed; all else goes on.
+    #[error("the instance is unavailable: its values are sealed")]
+    Sealed,
+    /// A statement of the policy says so.
+    #[error("{action} is not allowed: statement {statement} of the policy of `{on}` denies it")]
+    Denied {
+        /// The action of KMS.
+        action: &'static str,
+        /// The name whose policy it is.
+        on: String,
+        /// Which one, from 1.
+        statement: usize,
+    },
+    /// Who is of another account needs the policy and the bits, and can read alone.
+    #[error("{action} is not allowed to another account: {why}")]
+    OtherAccount {
+        /// The action of KMS.
+        action: &'static str,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// A value needs its key's consent besides.
+    #[error("{action} is not allowed: the policy of the key `{}` does not permit it", key.as_str())]
+    KeyDenies {
+        /// What would be done with the key, as KMS calls it.
+        action: &'static str,
+        /// The key's name.
+        key: KeyName,
+    },
+    /// Nobody can be locked out by a policy that only they can set.
+    #[error("a policy is set by the owner of the secret, or by root")]
+    NotOwner,
     /// The one newline at the end is the file's, and does not count.
     #[error("a description has at most 8,192 bytes")]
     DescriptionTooLong,
@@ -178,6 +222,9 @@ pub enum Refusal {
     /// Values are sealed under the key that is there.
     #[error("the key is chosen before the first version and stays")]
     KeyChosen,
+    /// It was destroyed though the secret was under it. Its values can never be read again.
+    #[error("the secret's key was destroyed")]
+    KeyGone,
     /// Values neither open nor are sealed; all else goes on.
     #[error("the secret's key is disabled")]
     KeyDisabled,

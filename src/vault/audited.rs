@@ -3,14 +3,16 @@
 //! Changes are told where all of them come through, in [`Vault::commit`], and values where they leave, in [`Vault::disclose`]: no verb
 //! can forget either. Refusals and texts are told by the surface that meets them. A vault without a trail records nothing.
 
+use std::borrow::Cow;
+
+use super::batch::Batch;
 use super::boot::new_op;
-use super::ledger::Batch;
 use super::memory::may_wait;
 use super::{Caller, Loaded, Node, Vault, VaultError};
 use crate::audit::{AuditError, Entry, Facts, Outcome, Target, Ticket, Trail, Verified, Wanted, read, verify};
 use crate::crypto::AuditKey;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Action, Identity, Refusal};
+use crate::secret::{Account, Action, Grant, Identity, Refusal};
 use crate::store::{Reservation, StoreError};
 use crate::value::Value;
 
@@ -34,8 +36,14 @@ pub struct Disclosed {
     program: Option<(u64, u64)>,
 }
 
-/// What permission bits have allowed, which the kernel or the surface has held against the caller.
-const BY_MODE: &str = "mode";
+/// What a record says of why something was granted: permission bits, which the kernel or the surface has held against the caller, or a
+/// statement of the policy.
+fn reason(by: Grant) -> Cow<'static, str> {
+    match by {
+        Grant::Mode => "mode".into(),
+        Grant::Statement(n) => format!("policy statement {n}").into(),
+    }
+}
 
 impl Vault {
     /// The key of this store's audit.
@@ -144,8 +152,8 @@ impl Vault {
     }
 
     /// Whether `who` may see what all others do: root, and the user whose daemon this is.
-    pub fn is_administered_by(&self, who: &Identity) -> bool {
-        who.overrides || who.uid == rustix::process::geteuid().as_raw()
+    pub fn is_administered_by(&self, who: &Identity, account: Option<Account>) -> bool {
+        account.is_none() && (who.overrides || who.uid == rustix::process::geteuid().as_raw())
     }
 
     /// Tells that the caller did not get what it asked for: a rule said no, or something has failed. `code` is the KMS code of the
@@ -165,7 +173,7 @@ impl Vault {
         let Some(trail) = self.trail() else { return Ok(()) };
         let facts = trail.facts(caller.tid, caller.gesture);
         let entry = granted(caller, action, facts.as_deref(), target);
-        self.tell_trail(trail, &Entry { outcome, code: Some(code), reason: why, ..entry })
+        self.tell_trail(trail, &Entry { outcome, code: Some(code), reason: why.into(), ..entry })
     }
 
     /// The names of what `loaded` is, as far as they can be told.
@@ -254,7 +262,7 @@ impl Vault {
         target.version = self.version(secret, no).map(|version| version.id.as_str().to_owned());
         let facts = trail.facts(caller.tid, caller.gesture);
         let entry = granted(caller, Some(Action::PutSecretValue), facts.as_deref(), &target);
-        self.tell_trail(trail, &Entry { reason: "the same bytes again", ..entry })
+        self.tell_trail(trail, &Entry { reason: "the same bytes again".into(), ..entry })
     }
 
     fn tell_trail(&self, trail: &Trail, entry: &Entry<'_>) -> Result<(), VaultError> {
@@ -289,7 +297,7 @@ fn reads_files() -> Result<(), VaultError> {
 /// The daemon itself, for what nobody has asked it for.
 pub(super) fn of_daemon(gesture: &'static str) -> Result<Caller, VaultError> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    Ok(Caller { uid, gid, tid: 0, op: new_op()?, gesture })
+    Ok(Caller { uid, gid, tid: 0, op: new_op()?, gesture, account: None, by: Grant::Mode })
 }
 
 fn granted<'a>(caller: Caller, action: Option<Action>, facts: Option<&'a Facts>, target: &'a Target) -> Entry<'a> {
@@ -299,7 +307,8 @@ fn granted<'a>(caller: Caller, action: Option<Action>, facts: Option<&'a Facts>,
         gesture: caller.gesture,
         outcome: Outcome::Granted,
         code: None,
-        reason: BY_MODE,
+        reason: reason(caller.by),
+        account: caller.account,
         uid: caller.uid,
         gid: caller.gid,
         tid: caller.tid,
@@ -386,7 +395,15 @@ mod tests {
 
         /// Gives the root the mode `mode`, and the answer; whether it has it by then.
         fn change(&self, mode: u16) -> (Result<(), VaultError>, bool) {
-            let caller = Caller { uid: 0, gid: 0, tid: 0, op: new_op().unwrap(), gesture: "test" };
+            let caller = Caller {
+                uid: 0,
+                gid: 0,
+                tid: 0,
+                op: new_op().unwrap(),
+                gesture: "test",
+                account: None,
+                by: Grant::Mode,
+            };
             let outcome = self.vault.set_access(
                 caller,
                 NodeId::ROOT,

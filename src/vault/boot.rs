@@ -36,7 +36,14 @@ pub fn init(store: &dyn Store, source: &Source<'_>, kdf: KdfParams, owner: Owner
     let slot = seal_slot(header.store, 0, source, kdf, &master)?;
     let now = WallClock.now();
     let access = Access { uid: owner.uid, gid: owner.gid, dir_mode: ROOT_MODE, value_mode: 0 };
-    let root = Node::Root(Root { account: new_account()?, access, created: now, changed: now });
+    let root = Node::Root(Root {
+        account: new_account()?,
+        access,
+        created: now,
+        changed: now,
+        passages: 0,
+        was_opened: false,
+    });
     let place = Place { scope: NodeId::ROOT, ..system_place(NodeId::ROOT) };
     let at = RecordContext {
         store: header.store,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::audited::Purpose;
+use super::batch::Batch;
 use super::error::is_made;
-use super::ledger::Batch;
 use super::node::NEW_DIR_MODE;
-use super::tree::new_access;
+use super::policies::own;
+use super::tree::Ownership;
 use super::{Caller, Loaded, Node, SecretNode, Target, Vault, VaultError};
 use crate::id::NodeId;
 use crate::secret::{self, Action, Component, DataType, Refusal, Secret, SecretName, Terms, VersionId};
-use crate::time::Timestamp;
 use crate::value::Value;
 
 /// A secret to be.
@@ -50,7 +50,9 @@ impl Vault {
         };
         let no = self.number_for(id, &record, None)?;
         let first = secret::Put { id: new.id, no: Some(no), bytes: new.bytes.as_bytes(), stages: None, kind: new.kind };
-        let change = secret::create(&record, new.terms, first, now)?;
+        let homes = self.homes(&record)?;
+        let policy = new.terms.policy.map(|policy| own(policy, &homes.all()));
+        let change = secret::create(&record, Terms { policy, ..new.terms }, first, now)?;
         let scope = instance.id();
         batch.also_for(Target {
             instance: instance.as_instance().map(|instance| instance.name.as_str().to_owned()),
@@ -59,7 +61,7 @@ impl Vault {
         });
         self.add_version(&mut batch, scope, id, change.secret.key, no, new.bytes)?;
         let node = Node::Secret(SecretNode { secret: change.secret, access: None });
-        self.put(&mut batch, id, self.place_in(directory, scope)?, node, draft.as_deref())?;
+        batch.put(id, self.place_in(directory, scope)?, node, draft.as_ref());
         let outcome = self.commit(&mut ledger, batch, caller, None);
         if is_made(&outcome) {
             self.spend_version(id, no);
@@ -78,10 +80,11 @@ impl Vault {
         let (now, scope) = (self.now(), instance.id());
         let key = instance.as_instance().ok_or(VaultError::Unreadable { node: scope })?.default_key;
         let parent = self.pave(batch, caller, instance, name)?;
-        self.touch_unless_new(batch, parent, now)?;
-        let access = new_access(caller, NEW_DIR_MODE);
-        let directory = self.put_directory(batch, (scope, parent), name.clone(), access, now)?;
-        Ok((batch.new_nodes(1)?, Secret::draft(name.clone(), key, now), directory))
+        self.touch(batch, parent, now)?;
+        let owner = Ownership::of(caller, NEW_DIR_MODE);
+        let directory = self.put_directory(batch, (scope, parent), name.clone(), owner, now)?;
+        let draft = Secret::draft(name.clone(), key, now).made_by(caller.account);
+        Ok((batch.new_nodes(1)?, draft, directory))
     }
 
     /// Makes what is missing of the path above `name`, each directory with its draft, as `mkdir -p` does; the last of it.
@@ -103,18 +106,13 @@ impl Vault {
             if self.trashed(scope, &above)?.is_some() {
                 return Err(Refusal::NameScheduled.into());
             }
-            self.touch_unless_new(batch, parent, now)?;
-            let access = new_access(caller, NEW_DIR_MODE);
-            parent = self.put_directory(batch, (scope, parent), above.clone(), access, now)?;
+            self.touch(batch, parent, now)?;
+            let owner = Ownership::of(caller, NEW_DIR_MODE);
+            parent = self.put_directory(batch, (scope, parent), above.clone(), owner, now)?;
             let secret = batch.new_nodes(1)?;
-            self.put_draft(batch, scope, parent, secret, Secret::draft(above, key, now))?;
+            self.put_draft(batch, scope, parent, secret, Secret::draft(above, key, now).made_by(caller.account))?;
         }
         Ok(parent)
-    }
-
-    /// Notes that the list of names in `id` has changed, unless it is made by this very batch.
-    pub(super) fn touch_unless_new(&self, batch: &mut Batch, id: NodeId, now: Timestamp) -> Result<(), VaultError> {
-        if self.node(id)?.is_some() { self.touch(batch, id, now) } else { Ok(()) }
     }
 
     /// The directory of the full name `name`, if all of its path is there.

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::error::is_made;
-use super::ledger::{Batch, Ledger};
+use super::ledger::Ledger;
 use super::load::Domain;
 use super::node::trash_list;
-use super::tree::full_name;
+use super::tree::{Ownership, full_name};
 use super::{Caller, Loaded, Node, SecretNode, Vault, VaultError};
 use crate::id::NodeId;
 use crate::secret::{self, Action, Component, RecoveryWindow, Refusal, Secret};
@@ -57,13 +58,13 @@ impl Vault {
         let index = self.index(instance_id, Domain::Trash, record.name.as_str())?;
         let place = Place { scope: instance_id, parent: trash_list(instance_id), index };
         let node = Node::Secret(SecretNode { secret: change.secret, access: directory.access() });
-        self.put(batch, id, place, node, Some(&loaded))?;
+        batch.put(id, place, node, Some(&loaded));
         Ok(directory)
     }
 
     /// Removes a directory without anything in it.
-    fn take_out(&self, batch: &mut Batch, directory: &Loaded) -> Result<(), VaultError> {
-        self.delete(batch, directory);
+    fn take_out(&self, batch: &mut Batch, directory: &Arc<Loaded>) -> Result<(), VaultError> {
+        batch.delete(directory);
         self.touch(batch, directory.place().parent, self.now())
     }
 
@@ -100,7 +101,7 @@ impl Vault {
         ledger: &mut Ledger,
         mut batch: Batch,
         caller: Caller,
-        loaded: &Loaded,
+        loaded: &Arc<Loaded>,
         at: (NodeId, Option<NodeId>),
     ) -> Result<(), VaultError> {
         let (now, scope) = (self.now(), loaded.instance_id());
@@ -110,13 +111,14 @@ impl Vault {
             (_, Some(directory)) => directory,
             (parent, None) => {
                 let access = node.access.ok_or(VaultError::Unreadable { node: loaded.id() })?;
-                self.touch_unless_new(&mut batch, parent, now)?;
-                self.put_directory(&mut batch, (scope, parent), node.secret.name.clone(), access, now)?
+                self.touch(&mut batch, parent, now)?;
+                let owner = Ownership { access, account: node.secret.account };
+                self.put_directory(&mut batch, (scope, parent), node.secret.name.clone(), owner, now)?
             }
         };
         let place = self.place_in(directory, scope)?;
         let node = Node::Secret(SecretNode { secret: change.secret, access: None });
-        self.put(&mut batch, loaded.id(), place, node, Some(loaded))?;
+        batch.put(loaded.id(), place, node, Some(loaded));
         self.commit(ledger, batch, caller, Some(Reservation::standing()))
     }
 
@@ -131,7 +133,7 @@ impl Vault {
         for version in &record.versions {
             self.drop_version(&mut batch, &loaded, version)?;
         }
-        self.delete(&mut batch, &loaded);
+        batch.delete(&loaded);
         self.give_new_draft(&mut batch, loaded.instance_id(), &record)?;
         let outcome = self.commit(&mut ledger, batch, caller, Some(Reservation::standing()));
         self.dropped(id, &record.versions);
@@ -155,7 +157,7 @@ impl Vault {
         for version in &record.versions {
             self.drop_version(&mut batch, &loaded, version)?;
         }
-        self.delete(&mut batch, &loaded);
+        batch.delete(&loaded);
         let directory = self.existing(loaded.place().parent)?;
         if !takes_name || self.has_directories(directory.id())? {
             self.give_new_draft(&mut batch, loaded.instance_id(), &record)?;
@@ -178,7 +180,7 @@ impl Vault {
         let Some(directory) = self.directory_named(&parent, &name)? else { return Ok(()) };
         let id = batch.new_nodes(1)?;
         let key = self.existing(instance)?.as_instance().map_or(record.key, |instance| instance.default_key);
-        let draft = Secret::draft(record.name.clone(), key, self.now());
+        let draft = Secret::draft(record.name.clone(), key, self.now()).made_by(record.account);
         self.put_draft(batch, instance, directory.id(), id, draft)
     }
 
@@ -190,7 +192,7 @@ impl Vault {
         record.generation = record.generation.wrapping_add(1);
         let access = loaded.as_secret().and_then(|node| node.access);
         let mut batch = Batch::new(&ledger, self.purpose(Action::UpdateSecret, id)?);
-        self.put(&mut batch, id, loaded.place(), Node::Secret(SecretNode { secret: record, access }), Some(&loaded))?;
+        batch.put(id, loaded.place(), Node::Secret(SecretNode { secret: record, access }), Some(&loaded));
         self.commit(&mut ledger, batch, caller, Some(Reservation::standing()))
     }
 }

@@ -198,34 +198,10 @@ impl Vault {
             return Ok(Within { list: above.first().copied(), above });
         }
         // A secret is listed where its directory is.
-        let list = if is_secret { self.step(parent, gone)?.0 } else { parent };
+        let list = if is_secret { self.step_up(parent, gone)?.0 } else { parent };
         let mut way = self.way_to(list, gone)?;
         let readable = way.remove(0);
         Ok(Within { list: Some(readable), above: way })
-    }
-
-    /// The access of `list` and of all that are above it, the root's the last.
-    fn way_to(&self, list: NodeId, gone: &Gone) -> Result<Vec<Access>, VaultError> {
-        let (mut way, mut at) = (Vec::new(), list);
-        while at != NodeId::ROOT {
-            let (above, access) = self.step(at, gone)?;
-            way.push(access);
-            at = above;
-        }
-        way.push(self.root()?.access);
-        Ok(way)
-    }
-
-    /// The list that the directory or instance `id` stands in, and its access.
-    fn step(&self, id: NodeId, gone: &Gone) -> Result<(NodeId, Access), VaultError> {
-        let (above, access) = match gone.get(&id) {
-            Some(step) => *step,
-            None => {
-                let loaded = self.existing(id)?;
-                (loaded.place().parent, loaded.access())
-            }
-        };
-        Ok((above, access.ok_or(VaultError::Unreadable { node: id })?))
     }
 }
 

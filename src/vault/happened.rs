@@ -3,7 +3,7 @@
 
 use super::Node;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{KeyName, Secret, SecretName, StageLabel, Stages, VersionId};
+use crate::secret::{KeyName, KeyState, Secret, SecretName, StageLabel, Stages, VersionId};
 use crate::store::Place;
 
 /// What happened to a secret, a name, a key or an instance.
@@ -31,6 +31,12 @@ pub enum What {
     Access,
     /// The days that deletions in the instance wait.
     Window,
+    /// An instance was sealed, or runs again.
+    InstanceState,
+    /// An instance is shared with other accounts than before.
+    Shares,
+    /// How many other accounts an instance lets in.
+    Quota,
     /// A secret was scheduled for deletion.
     Deleted,
     /// A secret came back from the trash.
@@ -64,6 +70,9 @@ impl What {
             What::Policy => "policy",
             What::Access => "access",
             What::Window => "window",
+            What::InstanceState => "instance-state",
+            What::Shares => "shares",
+            What::Quota => "access-quota",
             What::Deleted => "deleted",
             What::Restored => "restored",
             What::Purged => "purged",
@@ -84,7 +93,10 @@ impl What {
             | What::Purged
             | What::Removed
             | What::KeyState
-            | What::KeyDestroyed => true,
+            | What::KeyDestroyed
+            | What::Key
+            | What::InstanceState
+            | What::Shares => true,
             What::InstanceMade
             | What::Created
             | What::VersionAdded
@@ -92,8 +104,8 @@ impl What {
             | What::Stages
             | What::Tags
             | What::Description
-            | What::Key
             | What::Window
+            | What::Quota
             | What::Restored
             | What::KeyMade
             | What::KeyRotated => false,
@@ -139,15 +151,25 @@ pub(super) fn happened(id: NodeId, place: Place, old: Option<&Node>, new: Option
         (Some(Node::Instance(old)), Some(Node::Instance(new))) => differing([
             (What::Access, old.access != new.access),
             (What::Window, old.recovery_window != new.recovery_window),
+            (What::InstanceState, old.state != new.state),
+            (What::Shares, old.shares != new.shares),
+            (What::Quota, old.quota != new.quota),
             (What::Key, old.default_key != new.default_key),
         ]),
         (Some(Node::Root(old)), Some(Node::Root(new))) => differing([(What::Access, old.access != new.access)]),
         (None, Some(Node::Key(key))) if key.name != KeyName::default_key() => vec![(What::KeyMade, None)],
+        // What is left of one that was forced is taken away without a word.
+        (Some(Node::Key(old)), None) => differing([(What::KeyDestroyed, old.state != KeyState::Destroyed)]),
+        (Some(Node::Key(old)), Some(Node::Key(new)))
+            if old.state != KeyState::Destroyed && new.state == KeyState::Destroyed =>
+        {
+            vec![(What::KeyDestroyed, None)]
+        }
         (Some(Node::Key(old)), Some(Node::Key(new))) => differing([
             (What::KeyState, old.state != new.state),
+            (What::Policy, old.policy != new.policy),
             (What::KeyRotated, old.versions.len() != new.versions.len()),
         ]),
-        (Some(Node::Key(_)), None) => vec![(What::KeyDestroyed, None)],
         (None, Some(Node::Directory(_))) => vec![(What::Created, None)],
         (Some(Node::Directory(old)), Some(Node::Directory(new))) => {
             differing([(What::Access, old.access != new.access)])
@@ -200,6 +222,7 @@ fn of_secret(old: Option<&Secret>, new: Option<&Secret>) -> Told {
         (What::Tags, old.tags != new.tags),
         (What::Description, old.description != new.description),
         (What::Key, old.key != new.key),
+        (What::Policy, old.policy != new.policy),
     ]));
     told
 }
@@ -218,7 +241,7 @@ fn differing<const N: usize>(cases: [(What, bool); N]) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::{self, Access, KeyState, Put, PutOutcome, RecoveryWindow, Tags};
+    use crate::secret::{self, Access, Put, PutOutcome, RecoveryWindow, Tags};
     use crate::store::Index;
     use crate::time::Timestamp;
     use crate::vault::keys::new_key;
@@ -292,7 +315,7 @@ mod tests {
         let old = key(b"mine");
         let changed = [
             (Key { state: KeyState::Disabled, ..old.clone() }, "key-state"),
-            (Key { state: KeyState::PendingDeletion { due: NOW }, ..old.clone() }, "key-state"),
+            (Key { state: KeyState::PendingDeletion { due: NOW, forced: false }, ..old.clone() }, "key-state"),
             (Key { versions: vec![NOW; 2], ..old.clone() }, "key-rotated"),
             (Key { uses: 7, oldest: 2, description: "text".to_owned(), ..old.clone() }, ""),
         ];
@@ -309,7 +332,7 @@ mod tests {
     fn a_directory_is_told_of_when_it_comes_changes_and_goes() {
         let access = Access { uid: 1, gid: 1, dir_mode: 0o750, value_mode: 0o640 };
         let name = SecretName::parse("db").unwrap();
-        let old = Directory { name, access, created: NOW, changed: NOW };
+        let old = Directory { name, access, created: NOW, changed: NOW, account: None, passages: 0, was_opened: false };
         let touched = Node::Directory(Directory { changed: Timestamp(5), ..old.clone() });
         let given = Node::Directory(Directory { access: Access { gid: 9, ..access }, ..old.clone() });
         let old = Node::Directory(old);

@@ -15,6 +15,13 @@ use crate::store::{RowId, Store};
 /// Which number of an instance's wraps holds its record and index keys.
 pub const NODE_KEYS_NO: u32 = 0;
 
+/// A version of a CMK, opened.
+struct Opened {
+    /// The instance it belongs to.
+    scope: NodeId,
+    cmk: Arc<Cmk>,
+}
+
 /// The master key and what it has opened.
 pub struct Keyring {
     pub store_id: StoreId,
@@ -23,7 +30,7 @@ pub struct Keyring {
     /// Bounded by the number of instances.
     scopes: RwLock<HashMap<NodeId, Arc<NodeKeys>>>,
     /// Bounded by the number of key versions in use.
-    cmks: RwLock<HashMap<(NodeId, u32), Arc<Cmk>>>,
+    cmks: RwLock<HashMap<(NodeId, u32), Opened>>,
 }
 
 impl Keyring {
@@ -55,19 +62,24 @@ impl Keyring {
     /// Version `by.version` of the CMK `by.key`, which belongs to `scope`.
     pub fn cmk(&self, store: &dyn Store, scope: NodeId, by: KeyRef) -> Result<Arc<Cmk>, VaultError> {
         let at = (by.key, by.version);
-        if let Some(cmk) = self.cmks.read().get(&at) {
-            return Ok(cmk.clone());
+        if let Some(opened) = self.cmks.read().get(&at) {
+            return Ok(opened.cmk.clone());
         }
         let row = RowId { node: by.key, no: by.version };
         let sealed = store.wrap(row)?.ok_or(VaultError::Lost { what: "a key version", node: by.key })?;
         let cmk = Arc::new(self.master.unwrap_cmk(self.wrap_context(scope, row), &sealed)?);
-        self.cmks.write().insert(at, cmk.clone());
+        self.cmks.write().insert(at, Opened { scope, cmk: cmk.clone() });
         Ok(cmk)
     }
 
     /// Forgets all versions of the CMK `key`.
     pub fn forget_key(&self, key: NodeId) {
         self.cmks.write().retain(|(of, _), _| *of != key);
+    }
+
+    /// Forgets all CMKs of the instance `scope`.
+    pub fn forget_keys_of(&self, scope: NodeId) {
+        self.cmks.write().retain(|_, opened| opened.scope != scope);
     }
 
     /// Forgets what the master key has opened.

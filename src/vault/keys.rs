@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::audited::Purpose;
+use super::batch::Batch;
 use super::error::is_made;
-use super::ledger::Batch;
 use super::load::Domain;
 use super::node::keys_list;
 use super::{Caller, Key, Loaded, Node, Vault, VaultError};
@@ -16,7 +16,8 @@ use crate::audit::Target;
 use crate::crypto::{Cmk, NodeKeys};
 use crate::id::NodeId;
 use crate::secret::{
-    self, Action, KEY_VERSIONS_MAX, KeyName, KeyOrder, KeyState, KeyWindow, KeyWord, RecoveryWindow, Refusal, Secret,
+    self, Action, KEY_VERSIONS_MAX, KeyName, KeyOrder, KeyState, KeyWindow, KeyWord, Policy, RecoveryWindow, Refusal,
+    Secret,
 };
 use crate::store::{Index, Place, Reservation, RowId, Store as _};
 use crate::time::Timestamp;
@@ -32,6 +33,7 @@ impl Vault {
         instance: NodeId,
         name: KeyName,
         description: &str,
+        policy: Option<Policy>,
     ) -> Result<Arc<Loaded>, VaultError> {
         let mut ledger = self.ledger()?;
         let loaded = self.existing(instance)?;
@@ -42,7 +44,9 @@ impl Vault {
         let target = Target { secret: Some(format!(".keys/{}", name.as_str())), ..self.target(&loaded) };
         let mut batch = Batch::new(&ledger, Purpose::new(Action::CreateKey, target));
         let (id, keys) = (batch.new_nodes(1)?, self.keyring.scope(&self.store, instance)?);
-        self.put_key(&mut batch, &keys, instance, id, new_key(name, description, self.now()))?;
+        let policy = self.own_key_policy(policy, &loaded)?;
+        let key = Key { policy, ..new_key(name, description, self.now()) };
+        self.put_key(&mut batch, &keys, instance, id, key)?;
         self.commit(&mut ledger, batch, caller, None)?;
         self.existing(id)
     }
@@ -51,7 +55,7 @@ impl Vault {
     pub(super) fn put_key(
         &self,
         batch: &mut Batch,
-        keys: &NodeKeys,
+        keys: &Arc<NodeKeys>,
         instance: NodeId,
         id: NodeId,
         key: Key,
@@ -60,7 +64,8 @@ impl Vault {
         self.add_material(batch, instance, material)?;
         let index = Index(keys.index(Domain::Key.label(), key.name.as_str().as_bytes()));
         let place = Place { scope: instance, parent: keys_list(instance), index };
-        self.put_sealed_by(batch, keys, id, place, Node::Key(key), None)
+        batch.put_sealed_by(keys, id, place, Node::Key(key));
+        Ok(())
     }
 
     /// Fresh material of a key, as the version that `at` names.
@@ -84,7 +89,7 @@ impl Vault {
         key.versions.push(key.changed);
         let mut batch = Batch::new(&ledger, Purpose::new(Action::RotateKey, self.target(&loaded)));
         self.add_material(&mut batch, loaded.instance_id(), RowId { node: id, no: key.primary() })?;
-        self.put(&mut batch, id, loaded.place(), Node::Key(key), Some(&loaded))?;
+        batch.put(id, loaded.place(), Node::Key(key), Some(&loaded));
         let outcome = self.commit(&mut ledger, batch, caller, None);
         if is_made(&outcome) {
             self.rewraps.store(true, Ordering::SeqCst);
@@ -130,7 +135,7 @@ impl Vault {
                 let instance = self.existing(loaded.instance_id())?;
                 let window =
                     instance.as_instance().map_or(RecoveryWindow::DEFAULT, |instance| instance.recovery_window);
-                KeyOrder::Schedule { due: KeyWindow::of_days(window.days())?.end(self.now()) }
+                KeyOrder::Schedule { due: KeyWindow::of_days(window.days())?.end(self.now()), forced: false }
             }
         })
     }
@@ -141,7 +146,7 @@ impl Vault {
         let loaded = self.existing(id)?;
         let key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
         secret::may_be_destroyed(key.state, self.now())?;
-        secret::may_be_deleted(key.uses, self.is_default_key(&loaded)?)?;
+        secret::may_be_deleted(key.state, key.uses, self.is_default_key(&loaded)?)?;
         let mut batch = Batch::new(&ledger, Purpose::new(Action::DestroyKey, self.target(&loaded)));
         for no in 1..=key.primary() {
             let material = RowId { node: id, no };
@@ -150,10 +155,17 @@ impl Vault {
                 self.delete_wrap(&mut batch, material)?;
             }
         }
-        self.delete(&mut batch, &loaded);
+        if key.uses == 0 {
+            batch.delete(&loaded);
+        } else {
+            // What it wrapped goes some at a time, and the record then: it says that there is something to go.
+            let key = Key { state: KeyState::Destroyed, changed: self.now(), ..key.clone() };
+            batch.put(id, loaded.place(), Node::Key(key), Some(&loaded));
+        }
         let outcome = self.commit(&mut ledger, batch, caller, Some(Reservation::standing()));
         if is_made(&outcome) {
             self.keyring.forget_key(id);
+            self.rewraps.store(true, Ordering::SeqCst);
             self.shred_behind_purge();
         }
         outcome
@@ -163,24 +175,6 @@ impl Vault {
     pub(super) fn is_default_key(&self, key: &Loaded) -> Result<bool, VaultError> {
         let instance = self.existing(key.instance_id())?;
         Ok(instance.as_instance().is_some_and(|instance| instance.default_key == key.id()))
-    }
-
-    /// Adds to `batch` how many secrets more or fewer it brings under each key. What cannot be read is told to whoever verifies.
-    pub(super) fn put_uses(&self, batch: &mut Batch) -> Result<(), VaultError> {
-        for (id, more) in batch.take_uses() {
-            let loaded = match self.node(id) {
-                Ok(Some(loaded)) => loaded,
-                Ok(None) => continue,
-                Err(error) if error.is_damage() => continue,
-                Err(error) => return Err(error),
-            };
-            let Some(key) = loaded.as_key().filter(|_| more != 0) else { continue };
-            if !self.is_default_key(&loaded)? {
-                let key = Key { uses: key.uses.saturating_add_signed(more), ..key.clone() };
-                self.put(batch, id, loaded.place(), Node::Key(key), Some(&loaded))?;
-            }
-        }
-        Ok(())
     }
 
     /// UpdateKeyDescription.
@@ -193,9 +187,11 @@ impl Vault {
         })
     }
 
-    /// Whether values of `secret` can be opened, and new ones sealed, under its key as it is now.
+    /// Whether values of `secret` can be opened, and new ones sealed: under its key as it is now, in its instance as that is.
     pub fn key_is_usable(&self, secret: &Secret) -> Result<(), VaultError> {
-        let loaded = self.node(secret.key)?.ok_or(VaultError::Lost { what: "a key", node: secret.key })?;
+        let loaded = self.node(secret.key)?.ok_or(Refusal::KeyGone)?;
+        let instance = self.existing(loaded.instance_id())?;
+        instance.as_instance().ok_or(VaultError::Unreadable { node: instance.id() })?.state.usable()?;
         Ok(loaded.as_key().ok_or(VaultError::Unreadable { node: secret.key })?.state.usable()?)
     }
 
@@ -216,7 +212,7 @@ impl Vault {
         }
         after.changed = self.now();
         let mut batch = Batch::new(&ledger, Purpose::new(action, self.target(&loaded)));
-        self.put(&mut batch, id, loaded.place(), Node::Key(after), Some(&loaded))?;
+        batch.put(id, loaded.place(), Node::Key(after), Some(&loaded));
         self.commit(&mut ledger, batch, caller, Some(Reservation::standing()))
     }
 }
@@ -225,7 +221,7 @@ impl Vault {
 fn after(key: Key, order: KeyOrder, is_default: bool) -> Result<Key, Refusal> {
     let state = key.state.after(order)?;
     if state.is_pending() {
-        secret::may_be_deleted(key.uses, is_default)?;
+        secret::may_be_deleted(state, key.uses, is_default)?;
     }
     Ok(Key { state, ..key })
 }
@@ -233,5 +229,15 @@ fn after(key: Key, order: KeyOrder, is_default: bool) -> Result<Key, Refusal> {
 /// A key that may be used at once.
 pub(super) fn new_key(name: KeyName, description: String, now: Timestamp) -> Key {
     let (state, versions) = (KeyState::Enabled, vec![now]);
-    Key { name, description, created: now, changed: now, state, versions, oldest: FIRST_KEY_VERSION, uses: 0 }
+    Key {
+        name,
+        description,
+        created: now,
+        changed: now,
+        state,
+        versions,
+        oldest: FIRST_KEY_VERSION,
+        policy: None,
+        uses: 0,
+    }
 }

@@ -1,19 +1,15 @@
 //! One change, from the nodes it touches to one commit of the store.
 //!
-//! A [`Batch`] collects what a verb writes; [`Vault::commit`] seals the new head over it (counter, counts, set digest) and
+//! [`Vault::commit`] seals what a [`Batch`] has collected, and the new head over it (counter, counts, set digest), and
 //! hands all of it to the engine at once. Invariant: the head in memory is the head on the disk, or the vault takes no
 //! further change.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::announce;
-use super::audited::Purpose;
-use super::feed::Gone;
-use super::happened::{Happened, happened};
+use super::batch::{Batch, Standing};
 use super::slots::slot_node;
-use super::{Caller, Counts, Loaded, Node, Target, Vault, VaultError};
+use super::{Caller, Counts, Loaded, Node, Vault, VaultError};
 use crate::audit::Trail;
 use crate::crypto::{Head, RecordContext, RowKey, SetElement, SlotMark};
 use crate::id::NodeId;
@@ -37,23 +33,6 @@ pub(super) struct Ledger {
     pub revision: Revision,
 }
 
-/// A change in the making. It is written whole, or not at all.
-pub(super) struct Batch {
-    purpose: Purpose,
-    ops: Vec<Op>,
-    head: Head,
-    /// What came into the set digest, and what went out.
-    moved: Vec<Moved>,
-    /// What readers will see once it is written.
-    shown: Vec<Shown>,
-    /// What will be told then.
-    happened: Vec<Happened>,
-    /// The records that it takes away.
-    gone: Gone,
-    /// How many secrets more, or fewer, it brings under each key.
-    uses: HashMap<NodeId, i64>,
-}
-
 /// A row that came into the set digest, or went out.
 pub(super) struct Moved {
     pub table: Table,
@@ -62,10 +41,9 @@ pub(super) struct Moved {
     pub added: bool,
 }
 
-/// A record that a commit has written, or removed.
+/// A record that a commit has written, or removed: what readers will see.
 #[allow(clippy::large_enum_variant, reason = "a handful of them, for the time of one commit")]
 enum Shown {
-    /// `rotated` names a secret whose current value is another one by it.
     Written {
         id: NodeId,
         /// The list that it was in before.
@@ -73,7 +51,6 @@ enum Shown {
         place: Place,
         sealed: Sealed,
         node: Node,
-        rotated: Option<SecretName>,
     },
     Removed {
         id: NodeId,
@@ -91,82 +68,36 @@ pub(super) fn record_row(place: Place, sealed: &Sealed) -> Vec<u8> {
     row
 }
 
-impl Batch {
-    /// Nothing yet, on top of the head in `ledger`, for `purpose`.
-    pub fn new(ledger: &Ledger, purpose: Purpose) -> Self {
-        let (ops, moved, shown, happened, uses) = Default::default();
-        Self { purpose, ops, head: ledger.head.clone(), moved, shown, happened, gone: Gone::new(), uses }
-    }
-
-    /// Has it recorded of one more.
-    pub fn also_for(&mut self, target: Target) {
-        self.purpose.targets.push(target);
-    }
-
-    /// Takes note that `new` stands where `old` stood.
-    fn note_use(&mut self, old: Option<&Node>, new: Option<&Node>) {
-        let key = |node: Option<&Node>| match node {
-            Some(Node::Secret(node)) => Some(node.secret.key),
-            Some(Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_)) | None => None,
-        };
-        let (old, new) = (key(old), key(new));
-        if old != new {
-            old.into_iter().for_each(|key| *self.uses.entry(key).or_default() -= 1);
-            new.into_iter().for_each(|key| *self.uses.entry(key).or_default() += 1);
-        }
-    }
-
-    /// How many secrets more, or fewer, come under each key.
-    pub fn take_uses(&mut self) -> HashMap<NodeId, i64> {
-        std::mem::take(&mut self.uses)
-    }
-
-    /// Whether nothing is to be written.
-    pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
-    }
-
-    /// The secrets whose current value is another one by it, each with its instance.
-    fn rotations(&self) -> Vec<(NodeId, SecretName)> {
-        let of = |shown: &Shown| match shown {
-            Shown::Written { place, rotated: Some(name), .. } => Some((place.scope, name.clone())),
-            Shown::Written { rotated: None, .. } | Shown::Removed { .. } => None,
-        };
-        self.shown.iter().filter_map(of).collect()
-    }
-
-    /// `count` node numbers in a row that were never given before; the first of them.
-    pub fn new_nodes(&mut self, count: u32) -> Result<NodeId, VaultError> {
-        let first = self.head.next_node;
-        self.head.next_node = first.checked_add(count).ok_or(VaultError::OutOfNodes)?;
-        Ok(NodeId(first))
-    }
-}
-
 impl Vault {
-    /// Writes `node` at `place`: in the place of `old`, or anew.
-    pub(super) fn put(
-        &self,
-        batch: &mut Batch,
-        id: NodeId,
-        place: Place,
-        node: Node,
-        old: Option<&Loaded>,
-    ) -> Result<(), VaultError> {
-        let keys = self.keyring.scope(&self.store, place.scope)?;
-        self.put_sealed_by(batch, &keys, id, place, node, old)
+    /// Seals the records of `batch`. Those that go do so first: another may come to stand in their place.
+    fn seal(&self, batch: &mut Batch) -> Result<Vec<Shown>, VaultError> {
+        let mut shown = Vec::with_capacity(batch.steps().len());
+        let steps = batch.take_steps();
+        for old in steps.iter().filter(|step| step.new.is_none()).filter_map(|step| step.old.as_ref()) {
+            self.undigest(batch, Digested::Records, old.id(), 0, &record_row(old.place(), &old.record.sealed));
+            batch.head.records -= 1;
+            batch.ops.push(Op::DeleteRecord { id: old.id(), expect: Expect::Revision(old.record.revision) });
+            shown.push(Shown::Removed { id: old.id(), from: old.place().parent });
+        }
+        for step in steps {
+            if let Some(new) = step.new {
+                shown.push(self.seal_record(batch, step.id, step.old.as_deref(), new)?);
+            }
+        }
+        Ok(shown)
     }
 
-    /// As [`Vault::put`], for a scope whose keys are not stored yet.
-    pub(super) fn put_sealed_by(
+    fn seal_record(
         &self,
         batch: &mut Batch,
-        keys: &crate::crypto::NodeKeys,
         id: NodeId,
-        place: Place,
-        node: Node,
         old: Option<&Loaded>,
-    ) -> Result<(), VaultError> {
+        Standing { place, node, keys }: Standing,
+    ) -> Result<Shown, VaultError> {
+        let keys = match keys {
+            Some(keys) => keys,
+            None => self.keyring.scope(&self.store, place.scope)?,
+        };
         let plain = serde_json::to_vec(&node).map_err(|_| VaultError::Unreadable { node: id })?;
         let sealed = keys.seal_record(self.record_context(id, place), &plain)?;
         let expect = match old {
@@ -181,23 +112,7 @@ impl Vault {
         };
         self.digest(batch, Digested::Records, id, 0, &record_row(place, &sealed));
         batch.ops.push(Op::PutRecord { id, place, sealed: sealed.clone(), expect });
-        batch.note_use(old.map(|old| &old.node), Some(&node));
-        let rotated = announce::rotated(old.map(|old| &old.node), &node);
-        let from = old.map(|old| old.place().parent);
-        batch.happened.extend(happened(id, standing(old, place, &node), old.map(|old| &old.node), Some(&node)));
-        batch.shown.push(Shown::Written { id, from, place, sealed, node, rotated });
-        Ok(())
-    }
-
-    /// Removes the record of `old`.
-    pub(super) fn delete(&self, batch: &mut Batch, old: &Loaded) {
-        self.undigest(batch, Digested::Records, old.id(), 0, &record_row(old.place(), &old.record.sealed));
-        batch.head.records -= 1;
-        batch.ops.push(Op::DeleteRecord { id: old.id(), expect: Expect::Revision(old.record.revision) });
-        batch.note_use(Some(&old.node), None);
-        batch.happened.extend(happened(old.id(), old.place(), Some(&old.node), None));
-        batch.gone.insert(old.id(), (old.place().parent, old.access()));
-        batch.shown.push(Shown::Removed { id: old.id(), from: old.place().parent });
+        Ok(Shown::Written { id, from: old.map(|old| old.place().parent), place, sealed, node })
     }
 
     /// Adds a wrapped key where there is none.
@@ -259,7 +174,10 @@ impl Vault {
         room: Option<Reservation>,
     ) -> Result<(), VaultError> {
         let op = caller.op;
-        self.put_uses(&mut batch)?;
+        self.add_consequences(&mut batch)?;
+        let (rotations, happened, gone) = (batch.rotations(), batch.happened(), batch.gone());
+        let shown = self.seal(&mut batch)?;
+        let stale = std::mem::take(&mut batch.stale);
         batch.head.counter += 1;
         // Not the record of this change: after a power cut it may be missing though the change is there.
         batch.head.audited = batch.head.audited.max(self.trail().map_or(0, Trail::on_disk));
@@ -271,7 +189,6 @@ impl Vault {
         batch.ops.push(Op::PutRecord { id: NodeId::HEAD, place: HEAD_PLACE, sealed, expect });
         // It is on its way to the disk while the change is.
         let ticket = self.tell_of_change(caller, &batch.purpose)?;
-        let rotations = batch.rotations();
         self.about_to_tell(&rotations);
         let Committed { revision, again } = match self.store.commit(&batch.ops, op, room) {
             Ok(committed) => committed,
@@ -304,14 +221,15 @@ impl Vault {
         if let Some(walked) = &mut *self.walked.lock() {
             walked.follow(&batch.moved, &batch.ops);
         }
-        self.show(batch.shown, revision);
-        self.look_at_rights(&batch.happened);
+        self.show(shown, revision);
+        self.look_at_rights(&happened);
         self.read_lately.forget(&batch.ops);
+        self.stale.lock().extend(stale);
         let told = self.wait_told(ticket);
         // Last of all, so that as little time as can be lies between this and the answer: who is told looks at once, and an mv(1)
         // that is being answered still has the directory in its hands that it replaces.
         self.tell_of(rotations);
-        self.tell_events(batch.happened, &batch.gone);
+        self.tell_events(happened, &gone);
         told
     }
 
@@ -332,7 +250,7 @@ impl Vault {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for change in shown {
             match change {
-                Shown::Written { id, from, place, sealed, node, rotated: _ } => {
+                Shown::Written { id, from, place, sealed, node } => {
                     self.purges.note(id, Some(&node));
                     let record = Record { id, place, revision, sealed };
                     cache.write(Arc::new(Loaded { record, node }), from);
@@ -371,13 +289,6 @@ impl Vault {
         };
         Moved { table, row, element, added }
     }
-}
-
-/// Where what happens to a record by `node` in the place of `old` could be listed: a deletion is told to those who could list the
-/// secret, not to all who can list what is deleted.
-fn standing(old: Option<&Loaded>, place: Place, node: &Node) -> Place {
-    let is_deleted = matches!(node, Node::Secret(secret) if secret.secret.deletion.is_some());
-    old.filter(|_| is_deleted).map_or(place, Loaded::place)
 }
 
 /// Header, head and slots stand in a list of their own, which no directory lists.

@@ -224,9 +224,9 @@ impl Vault {
     }
 
     /// The name of key `id`, for people.
-    pub fn key_name(&self, id: NodeId) -> Result<KeyName, VaultError> {
-        let loaded = self.node(id)?.ok_or(VaultError::Lost { what: "a key", node: id })?;
-        loaded.as_key().map(|key| key.name.clone()).ok_or(VaultError::Unreadable { node: id })
+    pub fn key_name(&self, id: NodeId) -> Result<Option<KeyName>, VaultError> {
+        let Some(loaded) = self.node(id)? else { return Ok(None) };
+        loaded.as_key().map(|key| Some(key.name.clone())).ok_or(VaultError::Unreadable { node: id })
     }
 
     pub(super) fn index(&self, scope: NodeId, domain: Domain, name: &str) -> Result<Index, VaultError> {

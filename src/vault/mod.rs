@@ -5,11 +5,11 @@
 //! may happen stands in `secret`.
 //!
 //! Reading order: `node` (what is stored), `error`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
-//! disk where that is possible), `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
-//! `promise` (the verbs), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`,
+//! disk where that is possible), `batch`, `consequences`, `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
+//! `instances`, `policies`, `promise` (the verbs), `way`, `decisions` and `trial` (who may), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`,
 //! `rights` (telling of it), `purges`, `inherit`,
 //! `boot` and `slots` (making and
-//! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `scrub` (whether it is whole and the latest).
+//! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `counted`, `scrub` (whether it is whole and the latest).
 //!
 //! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
 //! refused verb was about to change stays as it was.
@@ -17,21 +17,27 @@
 mod anchor;
 mod announce;
 mod audited;
+mod batch;
 mod boot;
 mod cache;
+mod consequences;
+mod counted;
 mod create;
+mod decisions;
 mod deletion;
 mod doubt;
 mod error;
 mod feed;
 mod happened;
 mod inherit;
+mod instances;
 mod keyring;
 mod keys;
 mod ledger;
 mod load;
 mod memory;
 mod node;
+mod policies;
 mod promise;
 mod purges;
 mod reads;
@@ -44,8 +50,10 @@ mod shred;
 mod slots;
 mod snapshot;
 mod tree;
+mod trial;
 mod values;
 mod verify;
+mod way;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -59,6 +67,7 @@ pub use announce::Rotated;
 pub use audited::{Disclosed, outcome_of};
 pub use boot::{Owner, init, master_key, open, random_bytes, unlock};
 pub use create::Creation;
+pub use decisions::{Asking, Needs};
 pub use error::{CommitError, StoreError, UnlockError, VaultError};
 pub use feed::{Event, Taken};
 pub use happened::{Subject, What};
@@ -70,12 +79,15 @@ pub use scrub::{SCRUB_PAGE, SCRUB_TRIES, Scrubbed};
 pub use secrets::{Draft, Written};
 pub use slots::{SlotInfo, slots};
 pub use tree::AccessChange;
+pub use trial::Trial;
 pub use verify::VerifyReport;
 
 use crate::audit::Trail;
 pub use crate::audit::{AuditError, CLOSE, Exe, Facts, FactsOf, Head as AuditHead, Outcome, Target, Verified, Wanted};
 use crate::id::{NodeId, OpId};
+use crate::people::People;
 pub use crate::secret::Access;
+use crate::secret::{Account, Grant};
 use crate::store::Store;
 pub use crate::store::{Reservation as Room, Snapshot};
 use crate::time::Timestamp;
@@ -124,6 +136,10 @@ pub struct Caller {
     pub op: OpId,
     /// What was done to ask for it, for the audit: `close`, `mkdir`, `api`.
     pub gesture: &'static str,
+    /// Its account, where that is not the store's.
+    pub account: Option<Account>,
+    /// What lets it do so, for the audit.
+    pub by: Grant,
 }
 
 /// An unlocked store.
@@ -151,6 +167,9 @@ pub struct Vault {
     rewraps: AtomicBool,
     trail: OnceLock<Trail>,
     heir: Heir,
+    people: People,
+    /// Directories whose permission bits are seen as others than before.
+    stale: Mutex<Vec<NodeId>>,
     /// While a scrub is under way.
     walked: Mutex<Option<Walked>>,
     scrubbed: Mutex<Scrubbed>,
@@ -183,6 +202,8 @@ impl Vault {
             rewraps: AtomicBool::new(true),
             trail: OnceLock::new(),
             heir: Heir::default(),
+            people: People::default(),
+            stale: Mutex::default(),
             walked: Mutex::default(),
             scrubbed: Mutex::default(),
             unread: Mutex::default(),

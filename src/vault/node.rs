@@ -3,10 +3,14 @@
 //! A *directory* is a name in the tree and who may use it; the *secret* of that name is a record of its own below it, so that
 //! a deletion moves the secret to the instance's trash list and leaves a directory that still has other secrets below it.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
-use crate::secret::{Access, Account, InstanceName, KeyName, KeyState, RecoveryWindow, Secret, SecretName};
+use crate::secret::{
+    Access, Account, InstanceName, InstanceState, KeyName, KeyState, Policy, Quota, RecoveryWindow, Secret, SecretName,
+};
 use crate::store::{Place, Record};
 use crate::time::Timestamp;
 
@@ -28,10 +32,20 @@ pub struct Root {
     pub created: Timestamp,
     /// When an instance was made, or the access last changed.
     pub changed: Timestamp,
+    /// How many instances lead to a secret whose policy lets somebody come.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passages: u32,
+    /// Whether that was ever more than none: whoever came then may still stand here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_opened: bool,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A KMS instance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// The name of its directory in the root.
     pub name: InstanceName,
@@ -45,6 +59,40 @@ pub struct Instance {
     pub recovery_window: RecoveryWindow,
     /// The key a secret gets unless another is chosen.
     pub default_key: NodeId,
+    /// Whether its values can be had.
+    #[serde(default)]
+    pub state: InstanceState,
+    /// The other accounts that may make secrets in it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shares: BTreeSet<Account>,
+    /// How many other accounts may be let in.
+    #[serde(default)]
+    pub quota: Quota,
+    /// Other accounts, each with the number of policies of secrets and keys that allow it something.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guests: BTreeMap<Account, u64>,
+    /// How many names directly below lead to a secret whose policy lets somebody come.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passages: u32,
+    /// Whether that was ever more than none: whoever came then may still stand here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_opened: bool,
+}
+
+impl Instance {
+    /// How many other accounts it lets in: it is shared with them, or a policy allows them something.
+    pub fn others(&self) -> usize {
+        self.guests.keys().filter(|account| !self.shares.contains(*account)).count() + self.shares.len()
+    }
+
+    /// Takes note of so many policies more, or fewer, that allow each account something.
+    pub(super) fn let_in(&mut self, more: &HashMap<Account, i64>) {
+        for (account, more) in more {
+            let count = self.guests.entry(*account).or_default();
+            *count = count.saturating_add_signed(*more);
+        }
+        self.guests.retain(|_, count| *count > 0);
+    }
 }
 
 /// A customer master key; its material stands in wraps of this node, one per version.
@@ -65,6 +113,9 @@ pub struct Key {
     pub versions: Vec<Timestamp>,
     /// No data key is wrapped by a version before this one.
     pub oldest: u32,
+    /// `None` is the default policy: the instance's own accounts may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
     /// How many secrets are under it, drafts and scheduled ones among them; of an instance's default key nobody counts them.
     pub uses: u64,
 }
@@ -87,6 +138,15 @@ pub struct Directory {
     pub created: Timestamp,
     /// When a name directly below it came or went, or its access last changed.
     pub changed: Timestamp,
+    /// The account that made it, where that is not the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
+    /// Whether its own secret's policy lets somebody come, and how many names directly below lead to one whose does, together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passages: u32,
+    /// Whether that was ever more than none: whoever came then may still stand here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_opened: bool,
 }
 
 /// A secret and, while it is scheduled for deletion, the access it had.
@@ -114,6 +174,18 @@ pub enum Node {
     Directory(Directory),
     /// In the list of its directory; while it is scheduled, in its instance's trash.
     Secret(SecretNode),
+}
+
+impl Node {
+    /// The count of ways that lead on from it, and whether there ever were some, where it has them.
+    pub(super) fn passages_mut(&mut self) -> Option<(&mut u32, &mut bool)> {
+        match self {
+            Node::Root(root) => Some((&mut root.passages, &mut root.was_opened)),
+            Node::Instance(instance) => Some((&mut instance.passages, &mut instance.was_opened)),
+            Node::Directory(directory) => Some((&mut directory.passages, &mut directory.was_opened)),
+            Node::Key(_) | Node::Secret(_) => None,
+        }
+    }
 }
 
 /// A node together with the row it was opened from.
@@ -163,6 +235,26 @@ impl Loaded {
     /// The secret, if it is one: live, a draft, or scheduled.
     pub fn as_secret(&self) -> Option<&SecretNode> {
         if let Node::Secret(secret) = &self.node { Some(secret) } else { None }
+    }
+
+    /// How many ways lead on from here to a secret whose policy lets somebody come.
+    pub fn passages(&self) -> u32 {
+        match &self.node {
+            Node::Root(root) => root.passages,
+            Node::Instance(instance) => instance.passages,
+            Node::Directory(directory) => directory.passages,
+            Node::Key(_) | Node::Secret(_) => 0,
+        }
+    }
+
+    /// Whether somebody may have come by here whom its bits do not let pass, since a policy lets, or has let, somebody come.
+    pub fn was_opened(&self) -> bool {
+        match &self.node {
+            Node::Root(root) => root.was_opened,
+            Node::Instance(instance) => instance.was_opened,
+            Node::Directory(directory) => directory.was_opened,
+            Node::Key(_) | Node::Secret(_) => false,
+        }
     }
 
     /// The access of a node that has one of its own.

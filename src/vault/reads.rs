@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::audited::{Purpose, of_daemon};
-use super::ledger::Batch;
+use super::batch::Batch;
 use super::{Loaded, Node, SecretNode, Vault, VaultError};
 use crate::id::NodeId;
 use crate::secret::LastRead;
@@ -72,7 +72,7 @@ impl Vault {
                 continue;
             };
             if let Some(node) = node {
-                self.put(&mut batch, *id, loaded.place(), node, Some(&loaded))?;
+                batch.put(*id, loaded.place(), node, Some(&loaded));
                 done.push((*id, *read));
             }
         }

@@ -1,4 +1,5 @@
-//! Data keys that come under another version of their key, or under another key: no value is sealed anew, and no version is made.
+//! Data keys that come under another version of their key, or under another key: no value is sealed anew, and no version is made. And
+//! those that go, since their key was destroyed.
 //!
 //! Behind a rotation all data keys of the key are moved to its newest version, some at a time, beside all other changes. Invariant: no
 //! data key is wrapped by a version before the `oldest` that its key's record names; that rises only when a walk over all wraps has
@@ -8,14 +9,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use super::audited::{Purpose, of_daemon};
+use super::batch::Batch;
 use super::error::is_made;
-use super::ledger::Batch;
 use super::{Caller, Key, Node, Vault, VaultError};
 use crate::crypto::{KeyRef, key_ref};
 use crate::id::NodeId;
 use crate::sealed::Sealed;
-use crate::secret::{self, Action, Refusal};
-use crate::store::{Row, RowId, Store as _, Table};
+use crate::secret::{self, Action, KeyState, Refusal};
+use crate::store::{Reservation, Row, RowId, Store as _, Table};
 
 /// Wraps read at a time, and moved in one commit: as many as every engine takes at once.
 const PAGE: usize = 100;
@@ -29,6 +30,17 @@ pub struct Rewrapped {
     pub moved: u64,
     /// Data keys that could not be moved: they are under the version that they were under.
     pub failed: u64,
+    /// Data keys that were taken away: what wrapped them was destroyed.
+    pub dropped: u64,
+}
+
+/// What a walk is to do with the data keys of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Those before this version are to come under it.
+    Newest(u32),
+    /// All of them are to go: nothing opens them any more.
+    Gone,
 }
 
 impl Vault {
@@ -88,7 +100,7 @@ impl Vault {
                 return Ok(None);
             }
             let rows = self.store.scan(Table::Wraps, after, PAGE)?;
-            let older: Vec<RowId> = rows.iter().filter(|row| is_older(row, &due)).map(|row| row.id).collect();
+            let older: Vec<RowId> = rows.iter().filter(|row| is_due(row, &due)).map(|row| row.id).collect();
             if !older.is_empty() {
                 self.rewrap_some(&older, &due, &mut rewrapped, &mut failing)?;
             }
@@ -97,14 +109,21 @@ impl Vault {
                 Some(_) | None => break,
             }
         }
-        for (key, newest) in due.into_iter().filter(|(key, _)| !failing.contains(key)) {
-            self.note_oldest(key, newest)?;
+        for (key, due) in due.into_iter().filter(|(key, _)| !failing.contains(key)) {
+            match due {
+                Due::Newest(newest) => self.note_oldest(key, newest)?,
+                Due::Gone => self.take_away(key)?,
+            }
+        }
+        if rewrapped.dropped > 0 {
+            let _ledger = self.ledger()?;
+            self.shred_behind_purge();
         }
         Ok(Some(rewrapped))
     }
 
-    /// The keys that may have wrapped data keys with an older version, each with its newest.
-    fn keys_with_older_wraps(&self) -> Result<HashMap<NodeId, u32>, VaultError> {
+    /// The keys that may have wrapped data keys with an older version, and those that were destroyed.
+    fn keys_with_older_wraps(&self) -> Result<HashMap<NodeId, Due>, VaultError> {
         let (mut due, mut after) = (HashMap::new(), Some(NodeId(0)));
         while let Some(from) = after {
             let instances = self.children(NodeId::ROOT, from, LISTED)?;
@@ -119,9 +138,7 @@ impl Vault {
                         keys => keys?,
                     };
                     let older = keys.nodes.iter().filter_map(|node| Some((node.id(), node.as_key()?)));
-                    due.extend(
-                        older.filter(|(_, key)| key.oldest < key.primary()).map(|(id, key)| (id, key.primary())),
-                    );
+                    due.extend(older.filter_map(|(id, key)| Some((id, Due::of(key)?))));
                     after = keys.next;
                 }
             }
@@ -134,17 +151,19 @@ impl Vault {
     fn rewrap_some(
         &self,
         rows: &[RowId],
-        due: &HashMap<NodeId, u32>,
+        due: &HashMap<NodeId, Due>,
         rewrapped: &mut Rewrapped,
         failing: &mut HashSet<NodeId>,
     ) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         // It is nobody's decision, so there is no record of it.
         let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
-        let mut moved = 0;
+        let (mut moved, mut dropped) = (0, 0);
         for row in rows {
             match self.rewrap_older(&mut batch, *row, due) {
-                Ok(count) => moved += count,
+                Ok(Some(Due::Newest(_))) => moved += 1,
+                Ok(Some(Due::Gone)) => dropped += 1,
+                Ok(None) => {}
                 Err(error) => {
                     log::error!("a data key of node {} stays under an older version of its key: {error}", row.node.0);
                     rewrapped.failed += 1;
@@ -156,18 +175,38 @@ impl Vault {
             self.commit(&mut ledger, batch, of_daemon("upkeep")?, None)?;
         }
         rewrapped.moved += moved;
+        rewrapped.dropped += dropped;
         Ok(())
     }
 
-    /// How many it has moved.
-    fn rewrap_older(&self, batch: &mut Batch, row: RowId, due: &HashMap<NodeId, u32>) -> Result<u64, VaultError> {
-        let Some(wrap) = self.store.wrap(row)? else { return Ok(0) };
+    /// What it has done with the data key of `row`, if that is still there and due.
+    fn rewrap_older(
+        &self,
+        batch: &mut Batch,
+        row: RowId,
+        due: &HashMap<NodeId, Due>,
+    ) -> Result<Option<Due>, VaultError> {
+        let Some(wrap) = self.store.wrap(row)? else { return Ok(None) };
         let by = key_ref(&wrap)?;
-        let Some(newest) = due.get(&by.key).filter(|newest| by.version < **newest) else { return Ok(0) };
-        let Some(loaded) = self.node(row.node)?.filter(|node| node.as_secret().is_some()) else { return Ok(0) };
-        let new = self.rewrapped(loaded.instance_id(), row, &wrap, KeyRef { version: *newest, ..by })?;
-        self.replace_wrap(batch, row, &wrap, new);
-        Ok(1)
+        let Some(due) = due.get(&by.key).filter(|due| due.is_of(by)) else { return Ok(None) };
+        let Some(loaded) = self.node(row.node)?.filter(|node| node.as_secret().is_some()) else { return Ok(None) };
+        match due {
+            Due::Newest(newest) => {
+                let new = self.rewrapped(loaded.instance_id(), row, &wrap, KeyRef { version: *newest, ..by })?;
+                self.replace_wrap(batch, row, &wrap, new);
+            }
+            Due::Gone => self.delete_wrap(batch, row)?,
+        }
+        Ok(Some(*due))
+    }
+
+    /// Takes away the record of a destroyed key: nothing is left that was under it.
+    fn take_away(&self, key: NodeId) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        let Some(loaded) = self.node(key)? else { return Ok(()) };
+        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        batch.delete(&loaded);
+        self.commit(&mut ledger, batch, of_daemon("upkeep")?, Some(Reservation::standing()))
     }
 
     /// The data key in `old`, of `row` in the instance `scope`, wrapped by another key version.
@@ -184,13 +223,32 @@ impl Vault {
         let before = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
         let after = Key { oldest: newest.max(before.oldest), ..before.clone() };
         let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
-        self.put(&mut batch, key, loaded.place(), Node::Key(after), Some(&loaded))?;
+        batch.put(key, loaded.place(), Node::Key(after), Some(&loaded));
         self.commit(&mut ledger, batch, of_daemon("upkeep")?, None)
     }
 }
 
-/// Whether `row` is a data key's, wrapped by an older version than the newest of a key that is `due`. What cannot be told is left
+/// Whether `row` is a data key's, and something is to be done with it. What cannot be told is left
 /// for whoever verifies.
-fn is_older(row: &Row, due: &HashMap<NodeId, u32>) -> bool {
-    key_ref(&row.sealed).is_ok_and(|by| due.get(&by.key).is_some_and(|newest| by.version < *newest))
+fn is_due(row: &Row, due: &HashMap<NodeId, Due>) -> bool {
+    key_ref(&row.sealed).is_ok_and(|by| due.get(&by.key).is_some_and(|due| due.is_of(by)))
+}
+
+impl Due {
+    fn of(key: &Key) -> Option<Self> {
+        match key.state {
+            KeyState::Destroyed => Some(Due::Gone),
+            KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion { .. } => {
+                (key.oldest < key.primary()).then(|| Due::Newest(key.primary()))
+            }
+        }
+    }
+
+    /// Whether it is for a data key that is wrapped by `by`.
+    fn is_of(self, by: KeyRef) -> bool {
+        match self {
+            Due::Newest(newest) => by.version < newest,
+            Due::Gone => true,
+        }
+    }
 }

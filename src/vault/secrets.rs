@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::audited::Purpose;
+use super::batch::Batch;
 use super::error::is_made;
-use super::ledger::{Batch, Ledger};
+use super::ledger::Ledger;
 use super::load::Domain;
 use super::{Caller, Loaded, Node, SecretNode, Vault, VaultError};
 use crate::id::{NodeId, VersionNo};
@@ -82,7 +83,7 @@ impl Vault {
         &self,
         ledger: &mut Ledger,
         caller: Caller,
-        loaded: &Loaded,
+        loaded: &Arc<Loaded>,
         record: &Secret,
         place: Place,
         draft: Draft<'_>,
@@ -240,8 +241,8 @@ impl Vault {
         let instance = self.existing(id)?.instance_id();
         let key = self.key_named(instance, name)?.ok_or_else(|| Refusal::NoSuchKey { name: name.clone() })?;
         let change = secret::set_key(record, key.id(), self.now())?;
-        if change.secret.key != record.key && key.as_key().is_some_and(|key| key.state.is_pending()) {
-            return Err(Refusal::KeyPendingDeletion.into());
+        if change.secret.key != record.key {
+            key.as_key().map_or(Ok(()), |key| key.state.may_be_chosen())?;
         }
         Ok(change)
     }
@@ -281,7 +282,7 @@ impl Vault {
     }
 
     /// One decision on a record, committed.
-    fn change(
+    pub(super) fn change(
         &self,
         caller: Caller,
         action: Action,
@@ -314,7 +315,7 @@ impl Vault {
     pub(super) fn put_change(
         &self,
         batch: &mut Batch,
-        loaded: &Loaded,
+        loaded: &Arc<Loaded>,
         place: Place,
         change: &Change,
     ) -> Result<(), VaultError> {
@@ -322,7 +323,8 @@ impl Vault {
             self.drop_version(batch, loaded, version)?;
         }
         let node = Node::Secret(SecretNode { secret: change.secret.clone(), access: None });
-        self.put(batch, loaded.id(), place, node, Some(loaded))
+        batch.put(loaded.id(), place, node, Some(loaded));
+        Ok(())
     }
 
     /// Where the secret of `directory` stands.

@@ -1,8 +1,8 @@
 //! Unlock slots: several keys or passphrases may open one store.
 
 use super::audited::{Purpose, of_daemon};
+use super::batch::Batch;
 use super::error::is_made;
-use super::ledger::Batch;
 use super::{Vault, VaultError};
 use crate::audit::Target;
 use crate::crypto::{

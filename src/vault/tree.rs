@@ -5,17 +5,15 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::audited::Purpose;
-use super::keyring::NODE_KEYS_NO;
-use super::keys::new_key;
-use super::ledger::{Batch, Ledger};
+use super::batch::Batch;
+use super::ledger::Ledger;
 use super::load::Domain;
-use super::node::{INSTANCE_NUMBERS, NEW_DIR_MODE, NEW_INSTANCE_MODE, NEW_VALUE_MODE};
-use super::{Access, Caller, Directory, Instance, Loaded, Node, SecretNode, Vault, VaultError};
+use super::node::{NEW_DIR_MODE, NEW_VALUE_MODE};
+use super::{Access, Caller, Directory, Loaded, Node, SecretNode, Vault, VaultError};
 use crate::audit::Target;
-use crate::crypto::NodeKeys;
 use crate::id::NodeId;
-use crate::secret::{Action, Component, InstanceName, KeyName, RecoveryWindow, Refusal, Secret, SecretName};
-use crate::store::{Place, Reservation, RowId};
+use crate::secret::{Account, Action, Component, Refusal, Secret, SecretName};
+use crate::store::{Place, Reservation};
 use crate::time::Timestamp;
 
 /// A change of owner, group or permission bits; `None` leaves one as it is.
@@ -37,47 +35,6 @@ const DIR_BITS: u16 = 0o777;
 const VALUE_BITS: u16 = 0o666;
 
 impl Vault {
-    /// Makes the instance `name`, with a key named `default`.
-    pub fn make_instance(&self, caller: Caller, name: InstanceName, mode: u16) -> Result<Arc<Loaded>, VaultError> {
-        let mut ledger = self.ledger()?;
-        if self.instance_named(&name)?.is_some() {
-            return Err(Refusal::NameTaken.into());
-        }
-        let now = self.now();
-        let target = Target { instance: Some(name.as_str().to_owned()), ..Target::default() };
-        let mut batch = Batch::new(&ledger, Purpose::new(Action::UpdateInstance, target));
-        let id = batch.new_nodes(INSTANCE_NUMBERS)?;
-        let key = batch.new_nodes(1)?;
-        let place = Place {
-            scope: NodeId::ROOT,
-            parent: NodeId::ROOT,
-            index: self.index(NodeId::ROOT, Domain::Instance, name.as_str())?,
-        };
-        let access = new_access(caller, mode & NEW_INSTANCE_MODE);
-        let instance = Instance {
-            name,
-            access,
-            created: now,
-            changed: now,
-            recovery_window: RecoveryWindow::DEFAULT,
-            default_key: key,
-        };
-        self.put(&mut batch, id, place, Node::Instance(instance), None)?;
-        self.put_new_keys(&mut batch, id, key, now)?;
-        self.touch(&mut batch, NodeId::ROOT, now)?;
-        self.commit(&mut ledger, batch, caller, None)?;
-        self.existing(id)
-    }
-
-    /// The keys of a new instance: those of its records, and the CMK `default`.
-    fn put_new_keys(&self, batch: &mut Batch, instance: NodeId, key: NodeId, now: Timestamp) -> Result<(), VaultError> {
-        let own = RowId { node: instance, no: NODE_KEYS_NO };
-        let keys = NodeKeys::generate()?;
-        let wrap = self.keyring.master.wrap_node_keys(self.keyring.wrap_context(instance, own), &keys)?;
-        self.add_wrap(batch, own, wrap);
-        self.put_key(batch, &keys, instance, key, new_key(KeyName::default_key(), String::new(), now))
-    }
-
     /// Makes the directory `name` in `parent` (an instance or a directory), with the draft of a secret.
     pub fn make_directory(
         &self,
@@ -99,12 +56,12 @@ impl Vault {
         let now = self.now();
         let target = Target { secret: Some(full.as_str().to_owned()), ..self.target(&parent) };
         let mut batch = Batch::new(&ledger, Purpose::new(Action::CreateSecret, target));
-        let access = new_access(caller, mode & NEW_DIR_MODE);
-        let id = self.put_directory(&mut batch, (instance_id, parent.id()), full.clone(), access, now)?;
+        let owner = Ownership::of(caller, mode & NEW_DIR_MODE);
+        let id = self.put_directory(&mut batch, (instance_id, parent.id()), full.clone(), owner, now)?;
         let instance = self.existing(instance_id)?;
         let key = instance.as_instance().ok_or(VaultError::Unreadable { node: instance_id })?.default_key;
         let secret = batch.new_nodes(1)?;
-        self.put_draft(&mut batch, instance_id, id, secret, Secret::draft(full, key, now))?;
+        self.put_draft(&mut batch, instance_id, id, secret, Secret::draft(full, key, now).made_by(caller.account))?;
         self.touch(&mut batch, parent.id(), now)?;
         self.commit(&mut ledger, batch, caller, None)?;
         self.existing(id)
@@ -116,13 +73,21 @@ impl Vault {
         batch: &mut Batch,
         (scope, parent): (NodeId, NodeId),
         name: SecretName,
-        access: Access,
+        Ownership { access, account }: Ownership,
         now: Timestamp,
     ) -> Result<NodeId, VaultError> {
         let id = batch.new_nodes(1)?;
         let index = self.index(scope, Domain::Directory, name.last())?;
-        let node = Node::Directory(Directory { name, access, created: now, changed: now });
-        self.put(batch, id, Place { scope, parent, index }, node, None)?;
+        let node = Node::Directory(Directory {
+            name,
+            access,
+            created: now,
+            changed: now,
+            account,
+            passages: 0,
+            was_opened: false,
+        });
+        batch.put(id, Place { scope, parent, index }, node, None);
         Ok(id)
     }
 
@@ -136,7 +101,8 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let index = self.index(scope, Domain::Secret, "")?;
         let node = Node::Secret(SecretNode { secret, access: None });
-        self.put(batch, id, Place { scope, parent: directory, index }, node, None)
+        batch.put(id, Place { scope, parent: directory, index }, node, None);
+        Ok(())
     }
 
     /// Removes a directory that holds no live secret and no other directory; a draft goes with it. A scheduled secret stays
@@ -154,9 +120,9 @@ impl Vault {
             return Err(Refusal::NotEmpty.into());
         }
         let mut batch = Batch::new(&ledger, Purpose::new(Action::DeleteSecret, self.target(&directory)));
-        self.delete(&mut batch, &directory);
+        batch.delete(&directory);
         if !scheduled {
-            self.delete(&mut batch, &loaded);
+            batch.delete(&loaded);
         }
         self.touch(&mut batch, directory.place().parent, self.now())?;
         self.commit(&mut ledger, batch, caller, Some(Reservation::standing()))
@@ -185,41 +151,42 @@ impl Vault {
         self.replace(&mut ledger, caller, action, &loaded, node)
     }
 
-    /// Sets the days that a deletion of the instance's secrets waits.
-    pub fn set_recovery_window(&self, caller: Caller, id: NodeId, window: RecoveryWindow) -> Result<(), VaultError> {
-        let mut ledger = self.ledger()?;
-        let loaded = self.existing(id)?;
-        let mut instance = loaded.as_instance().ok_or(Refusal::NoSuchInstance)?.clone();
-        instance.recovery_window = window;
-        instance.changed = self.now();
-        self.replace(&mut ledger, caller, Action::UpdateInstance, &loaded, Node::Instance(instance))
-    }
-
     /// One record for another, alone in its commit.
     pub(super) fn replace(
         &self,
         ledger: &mut MutexGuard<'_, Ledger>,
         caller: Caller,
         action: Action,
-        old: &Loaded,
+        old: &Arc<Loaded>,
         node: Node,
     ) -> Result<(), VaultError> {
         let mut batch = Batch::new(ledger, Purpose::new(action, self.target(old)));
-        self.put(&mut batch, old.id(), old.place(), node, Some(old))?;
+        batch.put(old.id(), old.place(), node, Some(old));
         self.commit(ledger, batch, caller, None)
     }
 
     /// Notes in `batch` that the list of names in `id` has changed.
     pub(super) fn touch(&self, batch: &mut Batch, id: NodeId, now: Timestamp) -> Result<(), VaultError> {
-        let loaded = self.existing(id)?;
-        let mut node = loaded.node.clone();
-        match &mut node {
+        self.amend(batch, id, |node| match node {
             Node::Root(root) => root.changed = now,
             Node::Instance(instance) => instance.changed = now,
             Node::Directory(directory) => directory.changed = now,
-            Node::Key(_) | Node::Secret(_) => return Ok(()),
-        }
-        self.put(batch, id, loaded.place(), node, Some(&loaded))
+            Node::Key(_) | Node::Secret(_) => {}
+        })
+    }
+}
+
+/// Whose a directory is to be.
+#[derive(Clone, Copy)]
+pub(super) struct Ownership {
+    pub access: Access,
+    pub account: Option<Account>,
+}
+
+impl Ownership {
+    /// Of what `caller` makes.
+    pub fn of(caller: Caller, dir_mode: u16) -> Self {
+        Self { access: new_access(caller, dir_mode), account: caller.account }
     }
 }
 

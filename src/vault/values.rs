@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::ledger::Batch;
+use super::batch::Batch;
 use super::rows::Rows;
 use super::{Loaded, Vault, VaultError};
 use crate::crypto::{Dek, KeyRef, ValueContext, key_ref};
 use crate::id::{NodeId, VersionNo};
 use crate::sealed::Sealed;
-use crate::secret::{Refusal, Version};
+use crate::secret::{KeyState, Refusal, Version};
 use crate::store::{RowId, Store as _};
 use crate::value::Value;
 
@@ -108,9 +108,11 @@ impl Vault {
         no: VersionNo,
         value: &Value,
     ) -> Result<(), VaultError> {
-        let loaded = self.node(key)?.ok_or(VaultError::Lost { what: "a key", node: key })?;
+        let loaded = self.node(key)?.ok_or(Refusal::KeyGone)?;
         let cmk = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
         cmk.state.usable()?;
+        let instance = self.existing(scope)?;
+        instance.as_instance().map_or(Ok(()), |instance| instance.state.usable())?;
         let by = KeyRef { key, version: cmk.primary() };
         let row = RowId { node: id, no: no.0 };
         let dek = Dek::generate()?;
@@ -145,11 +147,19 @@ impl Vault {
             }
             // A version that cannot be read any more must not be in the way of those to come, nor of the purge. The head goes
             // on counting what is missing, so that `verify` names it.
+            (None, _) | (_, None) if self.is_key_gone(secret)? => {}
             (None, _) | (_, None) => {
                 log::error!("version {} of node {} was lost before it was removed", row.no, row.node.0)
             }
         }
         Ok(())
+    }
+
+    /// Whether the key of `secret` was destroyed, so that its values are gone.
+    pub(super) fn is_key_gone(&self, secret: &Loaded) -> Result<bool, VaultError> {
+        let Some(node) = secret.as_secret() else { return Ok(false) };
+        let key = self.node(node.secret.key)?;
+        Ok(key.is_none_or(|key| key.as_key().is_some_and(|key| key.state == KeyState::Destroyed)))
     }
 
     /// Lets go of what was kept for readers that might have come during a commit, where none has.
@@ -217,7 +227,7 @@ impl Vault {
 
     fn unlock_value(&self, secret: &Loaded, no: VersionNo, rows: &Rows) -> Result<Value, VaultError> {
         let by = key_ref(&rows.wrap)?;
-        let key = self.node(by.key)?.ok_or(VaultError::Lost { what: "a key", node: by.key })?;
+        let key = self.node(by.key)?.ok_or(Refusal::KeyGone)?;
         key.as_key().ok_or(VaultError::Unreadable { node: by.key })?.state.usable()?;
         self.open_value(secret, no, &rows.wrap, &rows.value)
     }

@@ -1,8 +1,7 @@
 //! A walk over the whole store: every row opens, every row that another names is there, and the head's counts and digest
 //! agree with what was found. Finds what no single read can: rows that are missing, or old.
 
-use std::collections::{HashMap, HashSet};
-
+use super::counted::Counted;
 use super::ledger::{Digested, record_row};
 use super::{Loaded, Node, StoreError, Vault, VaultError};
 use crate::crypto::{Head, RowKey, SetDigest, SetElement};
@@ -32,17 +31,8 @@ pub struct VerifyReport {
     pub unread: Vec<String>,
     /// How many of both were told already.
     told: (usize, usize),
-    /// What was met of keys and of those who use them.
-    uses: Uses,
-}
-
-/// How many secrets are under each key, as they say and as the keys do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Uses {
-    met: HashMap<NodeId, u64>,
-    said: Vec<(NodeId, u64, String)>,
-    /// Keys whose users nobody counts.
-    defaults: HashSet<NodeId>,
+    /// What was met of that which records count of others.
+    counted: Counted,
 }
 
 /// The tables, in the order in which they are walked.
@@ -151,15 +141,9 @@ impl VerifyReport {
         if error.is_damage() { self.problem(text) } else { self.unread(text) }
     }
 
-    /// Names keys that are used by more or fewer secrets than they say.
-    fn compare_uses(&mut self) {
-        let Uses { mut met, said, defaults } = std::mem::take(&mut self.uses);
-        for (id, uses, called) in said {
-            let met = met.remove(&id).unwrap_or(0);
-            if met != uses && !defaults.contains(&id) {
-                self.problem(format!("{called}: {met} secrets are under the key, it counts {uses}"));
-            }
-        }
+    /// Names records that count others wrong.
+    fn compare_counts(&mut self) {
+        std::mem::take(&mut self.counted).problems().into_iter().for_each(|problem| self.problem(problem));
     }
 
     /// The same, where what could not be looked at is a problem too.
@@ -211,7 +195,7 @@ impl Vault {
         // What was not read can neither be counted nor compared; that it was not read is told above.
         if whole {
             tally.against(&ledger.head, &mut report);
-            report.compare_uses();
+            report.compare_counts();
         }
         Ok(report.strictly())
     }
@@ -302,12 +286,11 @@ impl Vault {
 
     fn verify_node(&self, loaded: &Loaded, report: &mut VerifyReport) {
         let id = loaded.id();
-        if let Some(instance) = loaded.as_instance() {
+        if loaded.as_instance().is_some() {
             report.instances += 1;
-            report.uses.defaults.insert(instance.default_key);
         }
-        if let Some(key) = loaded.as_key() {
-            report.uses.said.push((id, key.uses, self.called(loaded)));
+        if let Err(error) = self.count_in(&mut report.counted, loaded, self.called(loaded)) {
+            report.failed("what records count of others", &error);
         }
         let parent = loaded.place().parent;
         // Not through the cache, which belongs to who reads; whether it opens is told when the walk comes to it.
@@ -324,8 +307,12 @@ impl Vault {
             }
         }
         let Some(node) = loaded.as_secret() else { return };
-        *report.uses.met.entry(node.secret.key).or_default() += 1;
         report.secrets += u64::from(!node.secret.is_draft());
+        // Of values whose key was destroyed nothing is left to be opened.
+        if self.is_key_gone(loaded).unwrap_or(false) {
+            report.versions += node.secret.versions.len() as u64;
+            return;
+        }
         for version in &node.secret.versions {
             report.versions += 1;
             if let Err(error) = self.verify_version(loaded, RowId { node: id, no: version.no.0 }, version.len) {

@@ -26,7 +26,7 @@ const KEY: Source<'static> = Source::KeyFile(&[1; 32]);
 const VERSIONS: u64 = 5;
 
 fn caller(op: u64) -> Caller {
-    Caller { uid: 0, gid: 0, tid: 0, op: op_id(op), gesture: "test" }
+    Caller { uid: 0, gid: 0, tid: 0, op: op_id(op), gesture: "test", account: None, by: Default::default() }
 }
 
 fn value_of(n: u64) -> Vec<u8> {

@@ -60,6 +60,7 @@ impl Harness {
                     self.on_tree(path, |tree, who, parent, name| match tree.create(who, parent, name, how(*flags)) {
                         Err(Fault::Stale) => {
                             let entry = tree.lookup(who, parent, name)?;
+                            let who = Who { uid: 0, gid: 0, ..who };
                             let handle = tree.open_to_write(who, entry.attr.ino, how(*flags))?;
                             Ok((entry, handle))
                         }
@@ -74,8 +75,10 @@ impl Harness {
                 self.opened("open to read", model, real)
             }
             Op::OpenToWrite(path, flags) => {
-                let model = self.on_model(path, |model, parent, name| model.open_to_write(parent, name, *flags));
-                let real = self.open(path, |tree, who, ino| tree.open_to_write(who, ino, how(*flags)));
+                let model = self.on_model(path, |model, parent, name| model.open_to_write(0, parent, name, *flags));
+                // Whoever it is stored for later: see `whom_bits_bind_not`.
+                let real = self
+                    .open(path, |tree, who, ino| tree.open_to_write(Who { uid: 0, gid: 0, ..who }, ino, how(*flags)));
                 self.opened("open to write", model, real)
             }
             Op::Xattr(path) => self.xattr(path),
@@ -83,13 +86,13 @@ impl Harness {
             Op::Write(at, offset, data) => self.with_handle(*at, |this, at, open| {
                 let data = data.bytes();
                 let model = this.model.write(at, *offset, &data);
-                let who = this.who();
+                let who = this.whom_bits_bind_not();
                 let real = this.tree().write(who, open.ino, open.handle, *offset, &data);
                 this.judge("write", model, real.map_err(|fault| (who, fault)))
             }),
             Op::Truncate(at, len) => self.with_handle(*at, |this, at, open| {
                 let model = this.model.truncate(at, *len);
-                let who = this.who();
+                let who = this.whom_bits_bind_not();
                 let change = attr_change(Wanted { size: Some(*len), ..Wanted::default() }, Some(open.handle));
                 // The attributes after it are another question: the file may be gone by name.
                 let real = this.tree().set_attr(who, open.ino, change).map(|_| ());
@@ -183,7 +186,7 @@ impl Harness {
         let Some(entry) = self.find(path) else {
             return self.judge("xattr", expected.map(|_| ()), Err::<(), _>((who, Fault::NoEntry)));
         };
-        let get = |name: &str| self.tree().xattr(entry.attr.ino, format!("user.kmsfs.{name}").as_bytes());
+        let get = |name: &str| self.tree().xattr(who, entry.attr.ino, format!("user.kmsfs.{name}").as_bytes());
         match (expected, get("version"), get("stages"), get("data-type")) {
             (Ok((id, labels, kind)), Ok(a), Ok(b), Ok(c)) => {
                 let same = a == id.as_bytes() && b == labels.as_bytes() && c == kind.as_bytes();
@@ -197,7 +200,7 @@ impl Harness {
     fn read(&mut self, at: usize, open: Open) -> Found<()> {
         let held = self.model.handles[at].clone().expect("both sides have it");
         let model = self.model.read(&held);
-        let who = self.who();
+        let who = self.whom_bits_bind_not();
         let real = self.tree().read(who, open.ino, open.handle, false);
         if let (Ok(Some(expected)), Ok(reading)) = (&model, &real) {
             let bytes = whole(reading);
@@ -230,6 +233,7 @@ impl Harness {
         self.judge(verb, model, real)
     }
 
+    #[allow(clippy::result_large_err, reason = "who was refused, and why")]
     fn open(
         &mut self,
         path: &Path,

@@ -63,7 +63,7 @@ impl Model {
     }
 
     pub fn default_policy(&self) -> String {
-        kmsfs::secret::default_document(&kmsfs::secret::Account::from_number(self.account.parse().expect("digits")))
+        kmsfs::secret::default_document(&[&kmsfs::secret::Account::from_number(self.account.parse().expect("digits"))])
     }
 
     /// Opens a file to be read.
@@ -89,9 +89,20 @@ impl Model {
         })
     }
 
+    /// A policy is its secret's owner's and root's to set, whatever the bits are.
+    pub fn may_set_policy(&self, uid: u32, node: &Node) -> Outcome<()> {
+        match node {
+            Node::Text(at, dir, Text::Policy) if uid != 0 && uid != self.access_of(at, dir).uid => {
+                Err(&[libc::EACCES, EIDRM])
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a file that is there, to be written.
-    pub fn open_to_write(&mut self, parent: &Node, name: &[u8], flags: Flags) -> Outcome<Held> {
+    pub fn open_to_write(&mut self, uid: u32, parent: &Node, name: &[u8], flags: Flags) -> Outcome<Held> {
         let node = self.lookup(parent, name).ok_or(&[ENOENT][..])?;
+        self.may_set_policy(uid, &node)?;
         let secret = |model: &Self, at: &str, dir: &str| {
             let (secret, scheduled) = model.secret_at(at, dir).ok_or(&[ENOENT][..])?;
             if scheduled { Err(&[EIDRM][..]) } else { Ok(secret.serial) }
@@ -143,7 +154,7 @@ impl Model {
     /// open(2) with O_CREAT.
     pub fn create(&mut self, by: By, parent: &Node, name: &[u8], flags: Flags) -> Outcome<Held> {
         if self.lookup(parent, name).is_some() {
-            return if flags.exclusive { Err(&[EEXIST]) } else { self.open_to_write(parent, name, flags) };
+            return if flags.exclusive { Err(&[EEXIST]) } else { self.open_to_write(0, parent, name, flags) };
         }
         let mkostemp = flags.exclusive && flags.reads;
         let sed = name.len() == 9 && name.starts_with(b"sed") && mkostemp;

@@ -285,7 +285,8 @@ impl Model {
                 *self = after;
             }
             (Content::File(bytes), Node::Dir(..)) => match target {
-                Some(Node::Text(at, dir, text)) => {
+                Some(node @ Node::Text(at, dir, text)) => {
+                    self.may_set_policy(uid, node)?;
                     let secret = self.secret_at(at, dir).expect("a directory has a secret").0.serial;
                     self.store_text(secret, *text, bytes, false)?;
                 }

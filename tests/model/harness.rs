@@ -89,7 +89,12 @@ impl Harness {
     pub fn who(&mut self) -> Who {
         self.requests += 1;
         let op = OpId(u128::from(self.requests).to_le_bytes());
-        Who { uid: self.uid, gid: 100, tid: 0, op, gesture: "test" }
+        Who { uid: self.uid, gid: 100, tid: 0, op, gesture: "test", account: None, by: Default::default() }
+    }
+
+    /// Whoever reads or writes what is open. Whether bits let it by now is none of the model's: `decisions` and `accounts` have that.
+    pub fn whom_bits_bind_not(&mut self) -> Who {
+        Who { uid: 0, gid: 0, ..self.who() }
     }
 
     pub fn by(&self) -> By {
@@ -221,7 +226,11 @@ impl Harness {
         Some((parent, name.clone()))
     }
 
-    #[allow(clippy::type_complexity, reason = "where it was done, and what came of it or why not")]
+    #[allow(
+        clippy::type_complexity,
+        clippy::result_large_err,
+        reason = "where it was done, and what came of it or why not"
+    )]
     pub fn on_tree<'p, T>(
         &mut self,
         path: &'p Path,

@@ -29,7 +29,7 @@ impl Model {
                 _ => self.dir(at, name).map(|_| Node::Dir(at.clone(), owned())),
             },
             Node::InstanceControl(at) => match name {
-                "info" => Some(Node::Fixed),
+                "info" | "state" | "shares" | "access-quota" => Some(Node::Fixed),
                 "recovery-window" => Some(Node::Window(at.clone())),
                 _ => None,
             },

@@ -101,6 +101,10 @@ impl Painter<'_> {
         self.put(at, access, mode, times, Shape::Directory, true);
         self.put(&format!("{at}/.instance"), access, mode, times, Shape::Directory, true);
         self.put(&format!("{at}/.instance/info"), access, mode & 0o444, times, Shape::Other, true);
+        for (name, text) in [("state", "Running\n"), ("shares", ""), ("access-quota", "16\n")] {
+            let (path, text) = (format!("{at}/.instance/{name}"), file(text.to_owned()));
+            self.put(&path, access, mode & 0o444 | 0o200, times, text, true);
+        }
         let days = file(format!("{}\n", instance.days));
         self.put(&format!("{at}/.instance/recovery-window"), access, mode & 0o666, times, days, true);
         self.put(&format!("{at}/.keys"), access, mode, times, Shape::Directory, true);
@@ -108,7 +112,7 @@ impl Painter<'_> {
             let (path, times) = (format!("{at}/.keys/{name}"), [key.changed, key.changed, key.created]);
             self.put(&path, access, mode, times, Shape::Directory, true);
             self.put(&format!("{path}/info"), access, mode & 0o444, times, Shape::Other, true);
-            self.put(&format!("{path}/policy"), access, mode & 0o444, times, Shape::Other, true);
+            self.put(&format!("{path}/policy"), access, mode & 0o444 | 0o200, times, Shape::Other, true);
             let state = file(key.state().into());
             self.put(&format!("{path}/state"), access, mode & 0o666, times, state, true);
         }
@@ -153,7 +157,11 @@ impl Painter<'_> {
                 Text::Description if secret.description.is_empty() => file(String::new()),
                 Text::Description => file(format!("{}\n", secret.description)),
             };
-            self.put(&format!("{path}/{entry}"), access, access.mode & 0o666, times, content, listed);
+            let mode = match kind {
+                Text::Policy => access.mode & 0o444 | 0o200,
+                Text::Cmk | Text::Tags | Text::Description => access.mode & 0o666,
+            };
+            self.put(&format!("{path}/{entry}"), access, mode, times, content, listed);
         }
         let trashed = instance.trash.get(name).filter(|_| scheduled);
         let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.requested + trashed.days * DAY));

@@ -180,7 +180,15 @@ fn a_request_that_comes_again_stops_no_later_one() {
     let store = Arc::new(MemoryStore::new());
     init(&*store, &key, KdfParams::LEAST, Owner { uid: 0, gid: 0 }).unwrap();
     let vault = unlock(store, &key).unwrap();
-    let caller = |request| Caller { uid: 0, gid: 0, tid: 0, op: OpId([request; 16]), gesture: "test" };
+    let caller = |request| Caller {
+        uid: 0,
+        gid: 0,
+        tid: 0,
+        op: OpId([request; 16]),
+        gesture: "test",
+        account: None,
+        by: Default::default(),
+    };
     let instance = vault.make_instance(caller(1), InstanceName::parse(b"p").unwrap(), 0o755).unwrap().id();
     for (request, days, found) in [(2, "8", 8), (2, "9", 8), (3, "10", 10)] {
         let window = RecoveryWindow::parse(days.as_bytes()).unwrap();

@@ -435,3 +435,42 @@ fn keys_are_told_of_and_recorded() {
         assert_eq!(records.iter().filter(|record| *record == expected).count(), 1, "{expected}: {records:#?}");
     }
 }
+
+/// A key is forced to its end where secrets are under it, which are named; taken back, everything is as before.
+#[test]
+fn a_key_is_forced_to_its_end() {
+    let mut mount = with_key();
+    mount.ok("mkdir -m 700 prod/hidden; mkdir prod/hidden/pin; echo payments > prod/hidden/pin/cmk; printf x > prod/hidden/pin/current");
+    mount.ok("chmod 755 . prod prod/card; chown 1234 prod");
+    let schedule = json!({ "Action": "ScheduleKeyDeletion", "DKMSInstanceId": "prod", "KeyId": "payments", "PendingWindowInDays": 7 });
+    assert_eq!(refused(&mount, schedule.clone()), "Rejected.ResourceInUse");
+    let mut forced = schedule;
+    forced["Force"] = true.into();
+    let told = done(&mount, forced).to_string();
+    assert!(told.contains("card") && told.contains("hidden/pin") && !told.contains("other"), "{told}");
+    assert_eq!(mount.read("prod/.keys/payments/state"), "PendingDeletion\n");
+    assert!(mount.fails("cat prod/card/current").contains("Key has been revoked"));
+    assert_eq!(mount.last_code(), "Rejected.PendingDeletion");
+    mount.ok("cat prod/card/info prod/card/tags; ls prod/card/versions");
+    mount.ok("$KMSFS key restore prod payments; cat prod/card/current");
+    mount.fails("$KMSFS key rm prod payments");
+    let as_owner =
+        "setpriv --reuid 1234 --regid 1234 --clear-groups $KMSFS key rm --force --pending-window 7 prod payments";
+    let told = mount.ok(&format!("{as_owner} 2>&1"));
+    assert!(told.contains("card") && !told.contains("hidden/pin") && !told.contains("other"), "{told}");
+    assert!(mount.fails("$KMSFS key destroy prod payments").contains("may be destroyed"));
+    mount.restart();
+    assert!(mount.fails("cat prod/card/current").contains("Key has been revoked"));
+    assert_eq!(mount.read("prod/other/current"), "other");
+    assert_eq!(
+        refused(
+            &mount,
+            json!({ "Action": "ScheduleKeyDeletion", "DKMSInstanceId": "prod", "KeyId": "default",
+        "PendingWindowInDays": 7, "Force": true })
+        ),
+        "Rejected.ResourceInUse",
+        "a default key stays"
+    );
+    mount.stop();
+    assert!(mount.verify().status.success());
+}

@@ -7,12 +7,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod access;
+mod accounts;
 mod api;
 mod audited;
 mod backup;
 mod closes;
 mod counts;
+mod decisions;
 mod deletion;
+mod doors;
 mod durability;
 mod estate;
 mod events;
@@ -27,11 +30,14 @@ mod limits;
 mod maps;
 mod metrics;
 mod moving;
+mod policies;
 mod readers;
 mod refusals;
+mod seals;
 mod secrecy;
 mod small_disk;
 mod tree;
 mod verbs;
 mod waiting;
 mod watchers;
+mod ways;

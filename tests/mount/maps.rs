@@ -29,7 +29,7 @@ const SENDS: &str = "python3 -c \"import os; f = os.open('prod/card/versions/v1'
      print(os.sendfile(w, f, 0, 3))\"";
 
 /// A process that has a file mapped.
-struct Map {
+pub struct Map {
     process: Child,
     /// None once it is to end.
     asks: Option<ChildStdin>,
@@ -38,22 +38,28 @@ struct Map {
 
 impl Map {
     /// One that has looked at it.
-    fn of(mount: &Mount, file: &str) -> Self {
-        let mut map = Self::start(mount, &[file]);
+    pub fn of(mount: &Mount, file: &str) -> Self {
+        Self::by(mount, 0, file)
+    }
+
+    /// The same, of the user `uid`.
+    pub fn by(mount: &Mount, uid: u32, file: &str) -> Self {
+        let mut map = Self::start(mount, uid, &[file]);
         assert_eq!(map.answer().as_deref(), Some("pin"));
         map
     }
 
     /// One that has not.
     fn untouched(mount: &Mount, file: &str) -> Self {
-        let mut map = Self::start(mount, &[file, "later"]);
+        let mut map = Self::start(mount, 0, &[file, "later"]);
         assert_eq!(map.answer().as_deref(), Some("mapped"));
         map
     }
 
-    fn start(mount: &Mount, args: &[&str]) -> Self {
-        let mut command = Command::new("python3");
-        command.args(["-c", MAPS]).args(args).current_dir(mount.root());
+    fn start(mount: &Mount, uid: u32, args: &[&str]) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()]);
+        command.args(["/usr/bin/python3", "-c", MAPS]).args(args).current_dir(mount.root());
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (asks, answers) = (process.stdin.take(), BufReader::new(process.stdout.take().unwrap()));
         Self { process, asks, answers }
@@ -80,12 +86,12 @@ impl Map {
     }
 
     #[track_caller]
-    fn lives(&mut self) {
+    pub fn lives(&mut self) {
         assert_eq!(self.touch().as_deref(), Some("pin"));
     }
 
     #[track_caller]
-    fn dies(&mut self) {
+    pub fn dies(&mut self) {
         assert_eq!(self.touch(), None, "it goes on showing what nobody may read any more");
     }
 }
@@ -139,6 +145,44 @@ fn a_map_ends_with_its_key() {
     mount.ok("echo Enabled > prod/.keys/payments/state");
     Map::of(&mount, VERSION).lives();
     assert_eq!(mount.ok(SENDS), "3\n");
+}
+
+/// Bits, a policy, a seal: whatever took the right away.
+#[test]
+fn a_map_ends_with_the_right_of_its_user() {
+    let mount = mount();
+    mount.ok("chmod 755 prod/card; chmod 644 prod/card/current");
+    let (mut map, mut roots) = (Map::by(&mount, 1500, VERSION), Map::of(&mount, VERSION));
+    mount.ok("chmod 640 prod/card/current");
+    map.dies();
+    roots.lives();
+    let account = mount.status()["account"].as_str().unwrap().to_owned();
+    let policy = format!(
+        "{{\"Version\":\"1\",\"Statement\":[{{\"Effect\":\"Allow\",\"Principal\":{{\"RAM\":[\"acs:ram::{account}:user/1500\"]}},\
+         \"Action\":\"kms:GetSecretValue\",\"Resource\":\"*\"}}]}}"
+    );
+    mount.write("prod/card/policy", &policy);
+    let mut map = Map::by(&mount, 1500, VERSION);
+    mount.write("prod/card/policy", "\n");
+    map.dies();
+    mount.ok("echo Unavailable > prod/.instance/state");
+    roots.dies();
+}
+
+/// Pages are of all who have a file open: they are kept for nobody while somebody has it open who may not read it any more.
+#[test]
+fn nobody_has_pages_kept_for_another() {
+    let mount = mount();
+    mount.ok("chmod 755 prod/card; chmod 644 prod/card/current");
+    let mut map = Map::by(&mount, 1500, VERSION);
+    map.lives();
+    assert_eq!(mount.ok(SENDS), "3\n", "both may");
+    mount.ok("chmod 640 prod/card/current");
+    assert!(mount.fails(SENDS).contains("Error"), "there would be a page that the other sees");
+    assert_eq!(mount.read(VERSION), "pin", "read(2) has it, and leaves no page");
+    map.dies();
+    drop(map);
+    mount.ok(&format!("until {SENDS} 2>&1; do :; done | tail -1 | grep -x 3"));
 }
 
 /// sendfile(2) of a file that was open before, from pages that the kernel had.

@@ -38,11 +38,13 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ),
     ("no JSON", "echo nonsense | dd of=s/policy status=none", "Invalid argument", "InvalidParameter"),
     (
-        "another policy",
-        "sed s/Allow/Deny/ s/policy > $OUT/p; cp $OUT/p s/policy",
-        "not supported",
-        "UnsupportedOperation",
+        "a policy with a member that means nothing",
+        "sed s/Effect/Efect/ s/policy > $OUT/p; cp $OUT/p s/policy",
+        "Invalid argument",
+        "InvalidParameter",
     ),
+    ("a quota", "echo many | dd of=.instance/access-quota status=none", "Invalid argument", "InvalidParameter"),
+    ("an account", "echo 7 | dd of=.instance/shares status=none", "Invalid argument", "InvalidParameter"),
     ("a key that is not there", "echo payments | dd of=s/cmk status=none", "not available", "Forbidden.KeyNotFound"),
     ("a key's name", "mkdir '.keys/a b'", "Invalid argument", "InvalidParameter"),
     ("a key's state", "echo Off | dd of=.keys/default/state status=none", "Invalid argument", "InvalidParameter"),
@@ -128,6 +130,10 @@ fn echo_hears_of_it() {
         "echo acs:x=y >> prod/s/tags",
         "echo nokey > prod/s/cmk",
         "echo 31 > prod/.instance/recovery-window",
+        "echo Sealed > prod/.instance/state",
+        "echo 12 > prod/.instance/shares",
+        "echo -1 > prod/.instance/access-quota",
+        "echo nonsense > prod/.keys/default/policy",
         "echo nonsense > prod/s/policy",
         "echo '{\"Version\":\"1\",\"Statement\":[]}' > prod/s/policy",
         "printf 'a\\001\\n' > prod/s/description",
@@ -152,7 +158,7 @@ fn errnos_are_those_of_the_table() {
     assert_eq!(errno(std::fs::write(mount.path("prod/s/tags"), "aliyun=1\n")), libc::EPERM);
     assert_eq!(
         errno(std::fs::write(mount.path("prod/s/policy"), "{\"Version\":\"1\",\"Statement\":[]}")),
-        libc::EOPNOTSUPP
+        libc::EINVAL
     );
     assert_eq!(errno(std::fs::read(mount.path("prod/s/versions/v2"))), libc::ENOENT);
     assert_eq!(errno(std::fs::hard_link(mount.path("prod/s/current"), mount.path("prod/s/x"))), libc::EPERM);

@@ -14,7 +14,7 @@ fn everything_can_be_found_by_ls() {
     assert_eq!(mount.names(""), [".kmsfs", "prod"]);
     assert_eq!(mount.names(".kmsfs"), ["api", "backup", "events", "last-error", "metrics", "status"]);
     assert_eq!(mount.names("prod"), [".deleted", ".instance", ".keys", "db"]);
-    assert_eq!(mount.names("prod/.instance"), ["info", "recovery-window"]);
+    assert_eq!(mount.names("prod/.instance"), ["access-quota", "info", "recovery-window", "shares", "state"]);
     assert_eq!(mount.names("prod/.keys/default"), ["info", "policy", "state"]);
     assert_eq!(mount.names("prod/db"), ["password"], "a directory of directories lists those");
     let entries = ["cmk", "current", "description", "info", "policy", "stages", "tags", "versions"];

@@ -28,7 +28,7 @@ impl Clock for Set {
 fn caller() -> Caller {
     let mut op = [0; 16];
     getrandom::fill(&mut op).unwrap();
-    Caller { uid: 0, gid: 0, tid: 0, op: OpId(op), gesture: "test" }
+    Caller { uid: 0, gid: 0, tid: 0, op: OpId(op), gesture: "test", account: None, by: Default::default() }
 }
 
 /// What becomes of a key.
@@ -74,13 +74,13 @@ fn what_was_destroyed_is_in_no_file() {
     let instance = vault.make_instance(caller(), InstanceName::parse(b"prod").unwrap(), 0o755).unwrap().id();
     let schedule = |key: NodeId, days: u16| {
         let due = KeyWindow::of_days(days).unwrap().end(vault.now());
-        vault.set_key_state(caller(), key, KeyOrder::Schedule { due }).unwrap();
+        vault.set_key_state(caller(), key, KeyOrder::Schedule { due, forced: false }).unwrap();
     };
     let (mut kept, mut gone, mut due, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for n in 0..KEYS {
         let life = LIVES[n as usize % LIVES.len()];
         let name = KeyName::parse(format!("k{n}").as_bytes()).unwrap();
-        let key = vault.make_key(caller(), instance, name, "").unwrap().id();
+        let key = vault.make_key(caller(), instance, name, "", None).unwrap().id();
         for _ in 0..n % 3 {
             vault.rotate_key(caller(), key).unwrap();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kmsfs::crypto::Source;
+use kmsfs::crypto::{Source, key_ref};
 use kmsfs::id::{NodeId, VersionNo};
 use kmsfs::secret::{Component, KeyName, KeyOrder, KeyState, KeyWindow, KeyWord, Refusal, SecretName};
 use kmsfs::store::{Expect, Op, Store as _, Table};
@@ -37,7 +37,7 @@ impl Keyed {
         let room = Room::new();
         let clock = Arc::new(Set(AtomicU64::new(1_800_000_000_000_000_000)));
         let vault = unlock(room.engine.clone(), &Source::KeyFile(&[1; 32])).unwrap().with_clock(clock.clone());
-        let key = vault.make_key(caller(), room.instance, payments(), "").unwrap().id();
+        let key = vault.make_key(caller(), room.instance, payments(), "", None).unwrap().id();
         Self { room, vault: Arc::new(vault), clock, key }
     }
 
@@ -55,7 +55,7 @@ impl Keyed {
 
     fn schedule(&self, days: u16) -> Result<(), VaultError> {
         let due = KeyWindow::of_days(days).unwrap().end(self.vault.now());
-        self.vault.set_key_state(caller(), self.key, KeyOrder::Schedule { due })
+        self.vault.set_key_state(caller(), self.key, KeyOrder::Schedule { due, forced: false })
     }
 
     /// A draft under the key; its directory and its secret.
@@ -186,7 +186,7 @@ fn a_key_ends_when_its_window_is_over_and_not_before() {
             && vault.key_named(keyed.room.instance, &payments()).unwrap().is_none()
     );
     assert_eq!(refused(vault.set_key(caller(), draft, &payments())), Refusal::NoSuchKey { name: payments() });
-    let again = vault.make_key(caller(), keyed.room.instance, payments(), "").unwrap();
+    let again = vault.make_key(caller(), keyed.room.instance, payments(), "", None).unwrap();
     assert_ne!(again.id(), keyed.key, "a key of the same name is another one");
     let secret = vault.node(keyed.room.secret).unwrap().unwrap();
     assert_eq!(vault.undisclosed(&secret, VersionNo(1)).unwrap().as_bytes(), b"one", "of another key");
@@ -198,7 +198,7 @@ fn a_default_key_stays() {
     let keyed = Keyed::new();
     let default = keyed.vault.key_named(keyed.room.instance, &KeyName::default_key()).unwrap().unwrap().id();
     let due = keyed.vault.now();
-    let scheduled = keyed.vault.set_key_state(caller(), default, KeyOrder::Schedule { due });
+    let scheduled = keyed.vault.set_key_state(caller(), default, KeyOrder::Schedule { due, forced: false });
     assert_eq!(refused(scheduled), Refusal::DefaultKey);
     assert_eq!(refused(keyed.vault.write_key_state(caller(), default, KeyWord::PendingDeletion)), Refusal::DefaultKey);
 }
@@ -216,4 +216,80 @@ fn a_wrong_count_is_found() {
     let vault = unlock(keyed.room.engine.clone(), &Source::KeyFile(&[1; 32])).unwrap();
     let problems = vault.verify().unwrap().problems;
     assert!(problems.iter().any(|line| line.contains("1 secrets are under the key, it counts 0")), "{problems:?}");
+}
+
+/// With `forced` a key ends under which secrets are: what they are called and when they were made stays, their values are gone for good.
+#[test]
+fn a_key_that_is_forced_to_end_takes_its_values_along() {
+    let keyed = Keyed::new();
+    let (vault, engine) = (&keyed.vault, &keyed.room.engine);
+    let (directory, secret) = keyed.draft("doomed");
+    keyed.put(secret);
+    keyed.put(secret);
+    vault.rotate_key(caller(), keyed.key).unwrap();
+    keyed.put(secret);
+    let (_, scheduled) = keyed.draft("scheduled");
+    keyed.put(scheduled);
+    vault.schedule_deletion(caller(), scheduled).unwrap();
+    let (_, draft) = keyed.draft("draft");
+    assert_eq!(refused(keyed.schedule(7)), Refusal::KeyInUse { count: 3 });
+    let force = |days| {
+        let due = KeyWindow::of_days(days).unwrap().end(vault.now());
+        vault.set_key_state(caller(), keyed.key, KeyOrder::Schedule { due, forced: true })
+    };
+    force(7).unwrap();
+    let put = || vault.put_value(caller(), secret, Draft::of(&Value::copy_of(b"more"))).map(drop);
+    assert_eq!(refused(put()), Refusal::KeyPendingDeletion);
+    vault.set_key_state(caller(), keyed.key, KeyOrder::Cancel).unwrap();
+    put().unwrap();
+    force(7).unwrap();
+    keyed.pass(6);
+    assert!(matches!(refused(vault.destroy_key(caller(), keyed.key)), Refusal::KeyNotDue { .. }));
+    keyed.pass(1);
+    vault.destroy_key(caller(), keyed.key).unwrap();
+    assert_eq!(refused(put()), Refusal::KeyGone);
+    assert_eq!(refused(vault.put_value(caller(), draft, Draft::of(&Value::copy_of(b"x"))).map(drop)), Refusal::KeyGone);
+    let loaded = vault.node(secret).unwrap().unwrap();
+    assert!(vault.undisclosed(&loaded, VersionNo(1)).is_err());
+    let record = &loaded.as_secret().unwrap().secret;
+    assert_eq!((record.name.as_str(), record.versions.len()), ("doomed", 4), "what is known of it stays");
+    assert!(keyed.is_sound());
+    vault.rewrap(|| true).unwrap();
+    let under = |node: NodeId| {
+        let rows = engine.rows.scan(Table::Wraps, None, 1_000).unwrap();
+        rows.iter().filter(|row| row.id.node == keyed.key || key_ref(&row.sealed).unwrap().key == node).count()
+    };
+    assert_eq!(under(keyed.key), 0, "a data key is left that was wrapped under it");
+    assert!(keyed.is_sound());
+    let again = unlock(engine.clone(), &Source::KeyFile(&[1; 32])).unwrap();
+    assert!(again.verify().unwrap().problems.is_empty());
+    vault.restore_in_place(caller(), scheduled).unwrap();
+    vault.schedule_deletion(caller(), scheduled).unwrap();
+    vault.destroy(caller(), secret, true).unwrap();
+    vault.purge(caller(), scheduled).unwrap();
+    assert!(vault.node(directory).unwrap().is_none());
+    assert!(keyed.is_sound(), "and they can be purged");
+}
+
+/// A key of the same name opens nothing of the one that has ended.
+#[test]
+fn another_key_of_the_name_brings_nothing_back() {
+    let keyed = Keyed::new();
+    let vault = &keyed.vault;
+    let (_, secret) = keyed.draft("doomed");
+    keyed.put(secret);
+    let due = KeyWindow::of_days(7).unwrap().end(vault.now());
+    vault.set_key_state(caller(), keyed.key, KeyOrder::Schedule { due, forced: true }).unwrap();
+    keyed.pass(7);
+    vault.destroy_key(caller(), keyed.key).unwrap();
+    let make = || vault.make_key(caller(), keyed.room.instance, payments(), "", None).map(drop);
+    assert_eq!(refused(make()), Refusal::NameTaken, "what was under it goes first");
+    vault.rewrap(|| true).unwrap();
+    make().unwrap();
+    let value = |secret| vault.undisclosed(&vault.node(secret).unwrap().unwrap(), VersionNo(1));
+    assert!(value(secret).is_err());
+    let new = vault.key_named(keyed.room.instance, &payments()).unwrap().unwrap().id();
+    assert_eq!(refused(vault.move_to_key(caller(), secret, new)), Refusal::KeyGone);
+    vault.rewrap(|| true).unwrap();
+    assert!(value(secret).is_err() && keyed.is_sound());
 }

@@ -67,7 +67,7 @@ fn oldest(room: &Room, key: NodeId) -> (u32, u32) {
 }
 
 fn moved(count: u64) -> Option<Rewrapped> {
-    Some(Rewrapped { moved: count, failed: 0 })
+    Some(Rewrapped { moved: count, failed: 0, dropped: 0 })
 }
 
 #[test]
@@ -140,14 +140,15 @@ fn what_is_damaged_stays_and_holds_nothing_up() {
     room.engine.lose(&[Op::PutWrap { id: row, sealed: Sealed::from_bytes(bytes) }]);
     room.reopen();
     room.vault.rotate_key(caller(), key).unwrap();
-    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: MANY, failed: 1 }));
+    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: MANY, failed: 1, dropped: 0 }));
     assert_eq!(oldest(&room, key), (1, 2), "one is under the first version still");
-    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: 0, failed: 1 }));
+    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: 0, failed: 1, dropped: 0 }));
     assert!(!room.vault.verify().unwrap().problems.is_empty());
     // Nor of another key.
-    let other = room.vault.make_key(caller(), room.instance, KeyName::parse(b"payments").unwrap(), "").unwrap().id();
+    let other =
+        room.vault.make_key(caller(), room.instance, KeyName::parse(b"payments").unwrap(), "", None).unwrap().id();
     room.vault.rotate_key(caller(), other).unwrap();
-    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: 0, failed: 1 }));
+    assert_eq!(room.vault.rewrap(|| true).unwrap(), Some(Rewrapped { moved: 0, failed: 1, dropped: 0 }));
     assert_eq!((oldest(&room, key), oldest(&room, other)), ((1, 2), (2, 2)));
 }
 
@@ -156,7 +157,7 @@ fn a_secret_is_moved_to_another_key() {
     let room = Room::new();
     room.put(b"two");
     let (first, name) = (key_of(&room, room.secret), KeyName::parse(b"payments").unwrap());
-    let other = room.vault.make_key(caller(), room.instance, name.clone(), "").unwrap().id();
+    let other = room.vault.make_key(caller(), room.instance, name.clone(), "", None).unwrap().id();
     let refused = |outcome: Result<(), VaultError>| match outcome {
         Err(VaultError::Refused(refusal)) => refusal,
         outcome => panic!("{outcome:?}"),

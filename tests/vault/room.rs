@@ -23,7 +23,7 @@ pub struct Room {
 pub fn caller() -> Caller {
     let mut op = [0; 16];
     getrandom::fill(&mut op).unwrap();
-    Caller { uid: 0, gid: 0, tid: 0, op: OpId(op), gesture: "test" }
+    Caller { uid: 0, gid: 0, tid: 0, op: OpId(op), gesture: "test", account: None, by: Default::default() }
 }
 
 /// The directory's name.

@@ -35,6 +35,8 @@ pub enum DataError {
     ValuesDiffer,
     #[error("the input could not be read: {0}")]
     Input(io::Error),
+    #[error("a policy is JSON in UTF-8: the input is none")]
+    NotText,
 }
 
 impl DataError {
@@ -59,7 +61,9 @@ impl DataError {
                 with(Exit::Refused, "what holds a `/` is taken for a path; put `--` before tags whose keys hold one")
             }
             DataError::NoTag(_) => plain(Exit::Usage),
-            DataError::NoVariable { .. } | DataError::ValuesDiffer | DataError::Input(_) => plain(Exit::Refused),
+            DataError::NoVariable { .. } | DataError::ValuesDiffer | DataError::Input(_) | DataError::NotText => {
+                plain(Exit::Refused)
+            }
         }
     }
 }

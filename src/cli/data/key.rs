@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::each;
 use crate::cli::address::Address;
 use crate::cli::client::{Client, request, request_of, rows, text};
-use crate::cli::report::CliError;
+use crate::cli::report::{self, CliError};
 use crate::cli::show;
 
 /// List, make, rotate, enable and disable the keys of an instance
@@ -56,7 +56,7 @@ enum Step {
     /// It takes effect at once, also for files that are open. Names, versions, tags and deletions stay as they are.
     #[command(after_help = "Example:\n  kmsfs key disable /run/secrets/prod payments")]
     Disable(One),
-    /// Schedule the deletion of a key that no secret is under
+    /// Schedule the deletion of a key
     ///
     /// Until its window is over it can be taken back. Then `kmsfs key destroy` ends it.
     #[command(after_help = "Example:\n  kmsfs key rm --pending-window 30 /run/secrets/prod payments")]
@@ -64,6 +64,9 @@ enum Step {
         /// Days until it may be destroyed, 7 to 366
         #[arg(long, value_name = "DAYS", default_value_t = 30)]
         pending_window: u16,
+        /// Also where secrets are under it, which are named: their values can never be read again then
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         key: One,
     },
@@ -134,9 +137,12 @@ pub fn run(args: &KeyArgs) -> Result<(), CliError> {
         }
         Step::Enable(key) => key.told(key.ask("EnableKey", [])?),
         Step::Disable(key) => key.told(key.ask("DisableKey", [])?),
-        Step::Rm { pending_window, key } => {
-            let days = pending_window.to_string();
-            key.told(key.ask("ScheduleKeyDeletion", [("PendingWindowInDays", days.as_str())])?)
+        Step::Rm { pending_window, force, key } => {
+            let (days, force) = (pending_window.to_string(), force.to_string());
+            let with = [("PendingWindowInDays", days.as_str()), ("Force", force.as_str())];
+            let answer = key.ask("ScheduleKeyDeletion", with)?;
+            doomed(&answer).for_each(|name| report::warn(&format!("{name} will be unreadable without the key")));
+            key.told(answer)
         }
         Step::Restore(key) => key.told(key.ask("CancelKeyDeletion", [])?),
         Step::Destroy(key) => key.told(key.ask("DestroyKey", [])?),
@@ -146,6 +152,10 @@ pub fn run(args: &KeyArgs) -> Result<(), CliError> {
             key.told(key.ask("UpdateKeyDescription", [("Description", description.as_str())])?)
         }
     }
+}
+
+fn doomed(answer: &Map<String, Json>) -> impl Iterator<Item = &str> {
+    answer.get("SecretNames").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
 }
 
 impl One {

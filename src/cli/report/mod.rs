@@ -145,6 +145,11 @@ pub fn tell(failure: &Failure) -> Exit {
     Exit::from_code(failure.code)
 }
 
+/// Says what is done all the same, and may not be meant.
+pub fn warn(what: &str) {
+    anstream::eprintln!("kmsfs: \x1b[1;33mwarning:\x1b[0m {what}");
+}
+
 pub(super) fn plain(exit: Exit) -> Verdict {
     (exit, None)
 }

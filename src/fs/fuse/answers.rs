@@ -24,6 +24,7 @@ use crate::fs::ops::{Follow, Tree, Who};
 use crate::fs::pool::Pool;
 use crate::fs::refusals::Gesture;
 use crate::id::OpId;
+use crate::secret::Grant;
 use crate::vault::{CLOSE, from_memory};
 
 /// The verb of requests to the api.
@@ -70,7 +71,8 @@ impl Adaptor {
         let mut op = [0; 16];
         op[..8].copy_from_slice(&self.connection);
         op[8..].copy_from_slice(&(request.unique().0 & !RESENT).to_le_bytes());
-        Who { uid: request.uid(), gid: request.gid(), tid: request.pid(), op: OpId(op), gesture }
+        let (uid, gid, tid) = (request.uid(), request.gid(), request.pid());
+        Who { uid, gid, tid, op: OpId(op), gesture, account: self.tree.account(), by: Grant::Mode }
     }
 
     /// Answers a request that only looks: at once where memory has the answer, else in a thread that may wait for the disk. So are

@@ -27,6 +27,8 @@ pub struct Listed {
 /// Names of `number` after position `from`; `with_entries` what they stand for too. All of them are read before one is answered, so
 /// that a listing begun from memory is begun anew by who may wait for the disk, and lists nothing twice.
 pub fn list(tree: &Tree, who: Who, number: INodeNo, from: u64, with_entries: bool) -> Result<Vec<Listed>, Fault> {
+    // Whoever has opened it may list it no longer.
+    tree.open_directory(who, ino(number)?)?;
     let mut listed = Vec::new();
     let mut waits = None;
     tree.list(ino(number)?, from, &mut |next, name, ino| {

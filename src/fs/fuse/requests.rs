@@ -351,6 +351,14 @@ impl fuser::Filesystem for Adaptor {
         self.change(request, "fsync", number, act, move |outcome| reply_empty(reply, outcome));
     }
 
+    fn opendir(&self, request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let ask = move |tree: &Tree, who: Who| tree.open_directory(who, ino(number)?);
+        self.look(request, "opendir", number, ask, |outcome| match outcome {
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
     fn readdir(&self, request: &Request, number: INodeNo, _file: FileHandle, offset: u64, reply: ReplyDirectory) {
         let ask = move |tree: &Tree, who: Who| list(tree, who, number, offset, false);
         self.look(request, "readdir", number, ask, |outcome| reply_names(reply, outcome));
@@ -380,7 +388,7 @@ impl fuser::Filesystem for Adaptor {
 
     fn getxattr(&self, request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let name = name.as_bytes().to_vec();
-        let ask = move |tree: &Tree, _: Who| tree.xattr(ino(number)?, &name);
+        let ask = move |tree: &Tree, who: Who| tree.xattr(who, ino(number)?, &name);
         self.look(request, "getxattr", number, ask, move |outcome| reply_xattr(reply, size, outcome));
     }
 

@@ -54,6 +54,8 @@ const DIRECTORY_SIZE: u64 = 4096;
 const READ_WRITE: u16 = 0o666;
 /// What an entry that nobody writes has of them.
 const READ: u16 = 0o444;
+/// What its owner has besides of an entry that only the owner writes.
+const OWNER_WRITE: u16 = 0o200;
 
 impl Tree {
     /// The attributes of `ino`, as `who` has it open.
@@ -215,15 +217,8 @@ impl Tree {
     }
 
     fn file_attr(&self, ino: Ino, access: &Access, created: Timestamp, changed: Timestamp) -> Result<Attr, Fault> {
-        let bits = if ino.kind == Kind::Root { Bits::Directory } else { self.row(ino.kind)?.bits };
         let shape = tree::shape(ino.kind);
-        let mode = match bits {
-            Bits::Directory => access.dir_mode,
-            Bits::Entry => access.dir_mode & READ_WRITE,
-            Bits::ReadOnly => access.dir_mode & READ,
-            Bits::Value => access.value_mode,
-            Bits::Fixed(bits) => bits,
-        };
+        let mode = self.own_mode(ino, access)? | self.opened_bits(ino)?;
         let size = if shape == Shape::Directory { DIRECTORY_SIZE } else { 0 };
         let accessed = changed;
         Ok(Attr {
@@ -238,6 +233,25 @@ impl Tree {
             uid: access.uid,
             gid: access.gid,
         })
+    }
+
+    /// The bits that `ino` has by itself.
+    fn own_mode(&self, ino: Ino, access: &Access) -> Result<u16, Fault> {
+        let bits = if ino.kind == Kind::Root { Bits::Directory } else { self.row(ino.kind)?.bits };
+        Ok(match bits {
+            Bits::Directory => access.dir_mode,
+            Bits::Entry => access.dir_mode & READ_WRITE,
+            Bits::Owner => access.dir_mode & READ | OWNER_WRITE,
+            Bits::ReadOnly => access.dir_mode & READ,
+            Bits::Value => access.value_mode,
+            Bits::Fixed(bits) => bits,
+        })
+    }
+
+    /// The bits that `ino` shows and does not have: what a policy may allow somebody.
+    pub(super) fn lent_bits(&self, ino: Ino) -> Result<u16, Fault> {
+        let lent = self.opened_bits(ino)?;
+        Ok(if lent == 0 { 0 } else { lent & !self.own_mode(ino, &self.times(ino)?.0)? })
     }
 
     /// Who owns what `ino` stands for, when it was made and when it last changed.
@@ -262,6 +276,9 @@ impl Tree {
             Kind::Instance
             | Kind::InstanceControl
             | Kind::InstanceInfo
+            | Kind::InstanceState
+            | Kind::Shares
+            | Kind::AccessQuota
             | Kind::RecoveryWindow
             | Kind::Keys
             | Kind::Trash => self.instance_times(&*self.loaded(ino.node)?),

@@ -32,6 +32,8 @@ pub struct Space {
     pub block_size: u32,
 }
 
+/// The bits of all but the owner, who takes nothing from anybody by giving it to itself.
+const NOT_OWNERS: u16 = 0o077;
 /// The bits that chmod(2) can set on a file: nothing here is executed.
 const FILE_BITS: u16 = 0o666;
 /// The bits that chmod(2) can set on a directory: set-id and sticky bits mean nothing here.
@@ -78,6 +80,18 @@ impl Tree {
 
     fn set_access(&self, who: Who, ino: Ino, change: AttrChange) -> Result<(), Fault> {
         let AttrChange { mode, uid, gid, .. } = change;
+        // Tools change the bits that they were shown, and would give everybody what a policy lets somebody have.
+        let lent = self.lent_bits(ino)?;
+        let mode = mode.map(|mode| mode & !(lent & NOT_OWNERS));
+        let change = AttrChange { mode, ..change };
+        let who = match ino.kind {
+            Kind::Root | Kind::Instance | Kind::Directory => self.permit_access(who, &self.loaded(ino.node)?)?,
+            Kind::Current | Kind::Version => {
+                let directory = self.directory_of_value(ino.node)?;
+                self.permit_access(who, &self.loaded(directory)?)?
+            }
+            _ => who,
+        };
         match ino.kind {
             Kind::Scratch => Ok(self.change_scratches(Some(who.op)).set_access(ino.ordinal, mode, uid, gid)?),
             Kind::Root | Kind::Instance | Kind::Directory => {

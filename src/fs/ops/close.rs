@@ -60,7 +60,7 @@ impl Tree {
         }
         let look = self.look(&draft, closing);
         match look.glance() {
-            Some(writers) => self.judge(who, &file, &mut draft, &look, writers, true),
+            Some(writers) => self.judge_close(who, &file, &mut draft, &look, writers, true),
             None => Ok(Close::Looks { look, waits: Waits::Nothing }),
         }
     }
@@ -82,10 +82,10 @@ impl Tree {
             // Another close has stored it, or fsync(2).
             return Ok(Close::Answered);
         }
-        self.judge(who, &file, &mut draft, look, writers, patient)
+        self.judge_close(who, &file, &mut draft, look, writers, patient)
     }
 
-    fn judge(
+    fn judge_close(
         &self,
         who: Who,
         file: &DraftFile,
@@ -168,7 +168,7 @@ impl Tree {
     fn settle(&self, who: Who, file: &DraftFile, draft: &mut Draft) -> Result<(), Fault> {
         draft.storing = Some(who.op);
         self.leave(Some(who.op), draft);
-        let outcome = self.store(who, draft);
+        let outcome = self.may_store(draft).and_then(|()| self.store(who, draft));
         draft.storing = None;
         match &outcome {
             Ok(()) => {}
@@ -234,7 +234,15 @@ mod tests {
     #[test]
     fn what_was_seen_before_a_write_says_nothing_after_it() {
         let mut crowd = crowd();
-        let who = Who { uid: 0, gid: 0, tid: crowd.id(), op: OpId([1; 16]), gesture: "test" };
+        let who = Who {
+            uid: 0,
+            gid: 0,
+            tid: crowd.id(),
+            op: OpId([1; 16]),
+            gesture: "test",
+            account: None,
+            by: Default::default(),
+        };
         let (tree, directory) = tree(who);
         let (file, handle) = tree.create(who, directory, b"current", How::default()).unwrap();
         let who = Who { op: OpId([3; 16]), ..who };

@@ -5,7 +5,7 @@ use crate::fs::draft::{Base, Draft, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{KeyName, KeyWord, Policy, RecoveryWindow, Refusal, Tags, VersionId};
+use crate::secret::{InstanceState, KeyName, KeyWord, Quota, RecoveryWindow, Refusal, Tags, VersionId, parse_shares};
 use crate::value::Value;
 use crate::vault::{self, Room, Written};
 
@@ -63,10 +63,15 @@ impl Tree {
             Kind::Description => self.vault.set_description(caller, ino.node, bytes)?,
             Kind::Policy => {
                 record(&*self.loaded(ino.node)?)?.not_scheduled()?;
-                match Policy::parse(bytes, &self.vault.root()?.account)? {
-                    Policy::Default => {}
-                }
+                self.vault.set_policy(caller, ino.node, bytes)?;
             }
+            Kind::KeyPolicy => self.vault.set_key_policy(caller, ino.node, bytes)?,
+            Kind::InstanceState => self.vault.set_instance_state(caller, ino.node, InstanceState::parse(bytes)?)?,
+            Kind::Shares => {
+                let shares = parse_shares(bytes, &self.vault.root()?.account)?;
+                self.vault.set_shares(caller, ino.node, shares)?;
+            }
+            Kind::AccessQuota => self.vault.set_quota(caller, ino.node, Quota::parse(bytes)?)?,
             Kind::Cmk => self.vault.set_key(caller, ino.node, &KeyName::parse(bytes.trim_ascii())?)?,
             Kind::RecoveryWindow => {
                 self.vault.set_recovery_window(caller, ino.node, RecoveryWindow::parse(bytes)?)?;

@@ -9,7 +9,7 @@ use crate::fs::follow::{Followed, Follower};
 use crate::fs::identity::identity_of;
 use crate::fs::inode::{Handle, Ino};
 use crate::fs::opens::Held;
-use crate::secret::Refusal;
+use crate::secret::{Action, Refusal};
 
 /// A read of events.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,7 @@ impl Tree {
     /// # Errors
     /// Where its user has as many open as one may have.
     pub(super) fn open_events(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        self.refuse_guest(who, Action::ListSecrets)?;
         let share = self.followers.take(who.uid).ok_or(Refusal::TooManyFollowers)?;
         let serial = self.opens.next_serial();
         let follower = Follower::new(serial, (who.uid, share), identity_of(who), &self.vault);
@@ -82,7 +83,7 @@ mod tests {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let mut id = [0; 16];
         id[..8].copy_from_slice(&op.to_le_bytes());
-        Who { uid, gid, tid, op: OpId(id), gesture: "test" }
+        Who { uid, gid, tid, op: OpId(id), gesture: "test", account: None, by: Default::default() }
     }
 
     fn events(tree: &Tree) -> Ino {
@@ -106,8 +107,8 @@ mod tests {
         let handle = tree.open_to_read(who(3), events(&tree)).unwrap();
         const CHANGES: u64 = 6_000;
         for n in 0..CHANGES {
-            let Who { uid, gid, tid, op, gesture } = who(10 + n);
-            let caller = Caller { uid, gid, tid, op, gesture };
+            let Who { uid, gid, tid, op, gesture, .. } = who(10 + n);
+            let caller = Caller { uid, gid, tid, op, gesture, account: None, by: Default::default() };
             vault.set_tags(caller, secret, Tags::parse_file(format!("n={n}\n").as_bytes()).unwrap()).unwrap();
         }
         // Who does not read makes nobody keep more than a little of it, however often it looks.

@@ -6,13 +6,13 @@
 use super::{Tree, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::{self, KeyName, KeyWord, Policy, RecoveryWindow, Refusal, Tags};
+use crate::secret::{self, InstanceState, KeyName, KeyWord, Quota, RecoveryWindow, Refusal, Tags, parse_shares};
 
 impl Tree {
     /// Refuses `bytes` as the beginning of entry `ino`'s text; with `adds`, as tags beside those there are.
     pub(super) fn foresee(&self, ino: Ino, bytes: &[u8], adds: bool) -> Result<(), Fault> {
-        if ino.kind == Kind::Policy {
-            return self.foresee_policy(bytes);
+        if matches!(ino.kind, Kind::Policy | Kind::KeyPolicy) {
+            return self.foresee_policy(ino, bytes);
         }
         let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
         let lines = &bytes[..=end];
@@ -31,6 +31,16 @@ impl Tree {
             Kind::RecoveryWindow => {
                 RecoveryWindow::parse(lines)?;
             }
+            Kind::InstanceState => {
+                InstanceState::parse(lines)?;
+            }
+            Kind::AccessQuota => {
+                Quota::parse(lines)?;
+            }
+            Kind::Shares => {
+                let shares = parse_shares(lines, &self.vault.root()?.account)?;
+                self.vault.check_shares(ino.node, shares)?;
+            }
             Kind::KeyState => self.vault.check_key_word(ino.node, KeyWord::parse(lines)?)?,
             Kind::TrashedState if lines.trim_ascii() != b"purge" => {
                 return Err(Refusal::BadState { words: "`purge`" }.into());
@@ -40,10 +50,10 @@ impl Tree {
         Ok(())
     }
 
-    fn foresee_policy(&self, bytes: &[u8]) -> Result<(), Fault> {
+    fn foresee_policy(&self, ino: Ino, bytes: &[u8]) -> Result<(), Fault> {
         let unfinished = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err_and(|error| error.is_eof());
         if !unfinished {
-            Policy::parse(bytes, &self.vault.root()?.account)?;
+            self.vault.check_policy(ino.node, bytes)?;
         }
         Ok(())
     }

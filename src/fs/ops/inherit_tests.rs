@@ -42,7 +42,15 @@ impl World {
 
 /// Root, by the request numbered `op`.
 fn who(op: u8) -> Who {
-    Who { uid: 0, gid: 0, tid: std::process::id(), op: OpId([op; 16]), gesture: "test" }
+    Who {
+        uid: 0,
+        gid: 0,
+        tid: std::process::id(),
+        op: OpId([op; 16]),
+        gesture: "test",
+        account: None,
+        by: Default::default(),
+    }
 }
 
 fn directory(tree: &Tree, path: &[&str]) -> Ino {

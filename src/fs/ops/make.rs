@@ -5,7 +5,7 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{self, Content};
 use crate::id::NodeId;
-use crate::secret::{Component, InstanceName, KeyName, Refusal, StageLabel, VersionId};
+use crate::secret::{Action, Component, InstanceName, KeyName, Refusal, Right, StageLabel, VersionId};
 use crate::vault::VaultError;
 
 /// What a label's link says before the version's id.
@@ -19,16 +19,19 @@ impl Tree {
         }
         let ino = match parent.kind {
             Kind::Root => {
+                let who = self.permit_way(who, &self.loaded(NodeId::ROOT)?, Right::Change, Action::UpdateInstance)?;
                 let made = self.vault.make_instance(who.caller(), InstanceName::parse(name)?, mode)?;
                 Ino::new(made.id(), Kind::Instance)
             }
             Kind::Instance | Kind::Directory => {
                 let name = Component::parse(name)?;
+                let who = self.permit_way(who, &self.loaded(parent.node)?, Right::Change, Action::CreateSecret)?;
                 let made = self.vault.make_directory(who.caller(), parent.node, &name, mode)?;
                 Ino::new(made.id(), Kind::Directory)
             }
             Kind::Keys => {
-                let made = self.vault.make_key(who.caller(), parent.node, KeyName::parse(name)?, "")?;
+                let who = self.permit_way(who, &self.loaded(parent.node)?, Right::Change, Action::CreateKey)?;
+                let made = self.vault.make_key(who.caller(), parent.node, KeyName::parse(name)?, "", None)?;
                 Ino::new(made.id(), Kind::Key)
             }
             _ => return Err(Refusal::FixedEntry.into()),
@@ -44,6 +47,7 @@ impl Tree {
         if let Some(made) = self.made_before(who, parent, name)? {
             return self.entry(who, made);
         }
+        let who = self.permit_names(who, parent, Action::UpdateSecretVersionStage)?;
         let ino = if name.starts_with(b".") {
             self.make_scratch_link(who, parent, name, target)?
         } else {

@@ -4,7 +4,7 @@
 //! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read, and the last
 //! close of a reader, may come from any.
 //!
-//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `open`, `read`, `pages`, `write`, `foresee`, `close`, `commit` (what
+//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `permit` (who may), `open`, `read`, `pages`, `still`, `write`, `foresee`, `close`, `commit` (what
 //! is written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow`
 //! (what happens), `inherit` (what an earlier worker left).
 
@@ -21,10 +21,12 @@ mod metrics;
 mod names;
 mod open;
 mod pages;
+mod permit;
 mod read;
 mod remove;
 mod rename;
 mod snapshot;
+mod still;
 mod talk;
 mod text;
 mod write;
@@ -59,7 +61,7 @@ use super::tree::{self, Row};
 use super::{Life, Options};
 use crate::estate::Estate;
 use crate::id::{NodeId, OpId};
-use crate::secret::Secret;
+use crate::secret::{Account, Grant, Secret};
 use crate::vault::{Caller, Loaded, Placed, Target, Vault, VaultError, outcome_of};
 
 /// How long the kernel may keep a name or attributes that only change through the mount itself.
@@ -79,17 +81,31 @@ pub struct Who {
     /// What was done to ask for it.
     #[serde(skip)]
     pub gesture: &'static str,
+    /// The account of the mount that it came through, where that is not the store's.
+    #[serde(default)]
+    pub account: Option<Account>,
+    /// What lets it, where that was decided here.
+    #[serde(skip)]
+    pub by: Grant,
 }
 
 impl Who {
     /// For a change that is committed under this request's id.
     fn caller(self) -> Caller {
-        Caller { uid: self.uid, gid: self.gid, tid: self.tid, op: self.op, gesture: self.gesture }
+        Caller {
+            uid: self.uid,
+            gid: self.gid,
+            tid: self.tid,
+            op: self.op,
+            gesture: self.gesture,
+            account: self.account,
+            by: self.by,
+        }
     }
 
     /// As whoever opens a file by this request.
     fn opener(self) -> Opener {
-        Opener { tid: self.tid, op: self.op }
+        Opener { tid: self.tid, op: self.op, user: (self.uid, self.gid) }
     }
 }
 
@@ -98,6 +114,8 @@ pub struct Tree {
     vault: Arc<Vault>,
     options: Options,
     life: Life,
+    /// That of all callers, where it is not the store's.
+    account: Option<Account>,
     /// What is left to the next worker.
     estate: Arc<Estate>,
     /// The process that opens files so that their watchers notice; 0 where there is none.
@@ -139,10 +157,14 @@ struct Place {
 impl Tree {
     /// The tree of all that `vault` holds. Nothing is open in it yet.
     pub fn new(vault: Arc<Vault>, options: Options) -> Self {
+        // Where the root cannot be read, nobody is taken for one of the store's own.
+        let own = vault.root().ok().map(|root| root.account);
+        let account = options.account.filter(|account| Some(*account) != own);
         Self {
             vault,
             options,
             life: Life::default(),
+            account,
             estate: Arc::default(),
             poker: AtomicU32::new(0),
             opens: Opens::default(),
@@ -216,6 +238,7 @@ impl Tree {
 
     /// What the kernel has to be told since this was last asked.
     pub fn take_stale(&self) -> Stale {
+        self.bits_changed(self.vault.take_stale());
         std::mem::take(&mut *self.stale.lock())
     }
 

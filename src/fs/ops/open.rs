@@ -10,8 +10,9 @@ use crate::fs::opens::Held;
 use crate::fs::scratch::{self, Content};
 use crate::fs::tree;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Component, RESERVED, Refusal, VersionId};
+use crate::secret::{Action, Component, RESERVED, Refusal, Right, VersionId};
 use crate::value::Value;
+use crate::vault::{Loaded, Needs};
 
 /// How a file is opened to be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +52,10 @@ impl Tree {
             Kind::Events => self.open_events(who, ino),
             Kind::Backup => self.open_snapshot(who, ino),
             _ => {
+                let who = match self.row(ino.kind)?.read {
+                    Some(action) => self.permit_text(who, ino, action, false)?,
+                    None => who,
+                };
                 let text = self.text(who, ino)?;
                 self.tell_of_text(who, ino)?;
                 Ok(self.opens.add_text(ino, who.opener(), text))
@@ -74,8 +79,10 @@ impl Tree {
                 self.open_scratch(who, ino)
             }
             Kind::Current => {
-                let secret = self.loaded(ino.node)?;
-                let secret = record(&secret)?;
+                let loaded = self.loaded(ino.node)?;
+                let secret = record(&loaded)?;
+                let who = self.permit_value(who, Action::PutSecretValue, &loaded, Needs::Value(Right::Write))?;
+                self.may_read_too(who, how, &loaded)?;
                 secret.not_scheduled()?;
                 self.vault.key_is_usable(secret)?;
                 let present = secret.current().map_or(0, |version| version.len as usize);
@@ -85,8 +92,9 @@ impl Tree {
             Kind::Version => self.open_version_to_write(who, ino, how),
             _ => {
                 let row = self.row(ino.kind)?;
-                if row.write.is_none() {
-                    return Err(Refusal::FixedEntry.into());
+                let who = self.permit_write_of_text(who, ino, how.appends)?;
+                if let (true, Some(action)) = (how.reads, row.read) {
+                    self.permit_text(who, ino, action, false)?;
                 }
                 if row.within == Kind::Directory && row.shape == tree::Shape::File {
                     // Told now, as bash's builtins don't report an error of close.
@@ -150,6 +158,9 @@ impl Tree {
     }
 
     fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        let (rights, loaded) = (self.vault.rights(), self.loaded(ino.node)?);
+        let who = self.permit_value(who, Action::GetSecretValue, &loaded, Needs::Value(Right::Read))?;
+        let judged = self.judged(who, rights, &loaded)?;
         let no = loop {
             let no = self.readable(ino)?;
             self.vault.key_is_usable(record(&*self.loaded(ino.node)?)?)?;
@@ -165,7 +176,17 @@ impl Tree {
                 }
             }
         };
-        Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Version(no)))
+        let handle = self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Version(no));
+        judged.into_iter().for_each(|judged| self.opens.judge(handle.serial(), judged));
+        Ok(handle)
+    }
+
+    /// Refuses a writer that would read what it may not: O_RDWR, and a write into the middle of what is there.
+    fn may_read_too(&self, who: Who, how: How, secret: &Loaded) -> Result<(), Fault> {
+        if how.reads {
+            self.permit_value(who, Action::GetSecretValue, secret, Needs::Value(Right::Read))?;
+        }
+        Ok(())
     }
 
     /// The version that a reader of `ino` gets now.
@@ -183,6 +204,8 @@ impl Tree {
     fn open_version_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
+        let who = self.permit_value(who, Action::PutSecretValue, &loaded, Needs::Value(Right::Write))?;
+        self.may_read_too(who, how, &loaded)?;
         secret.not_scheduled()?;
         self.vault.key_is_usable(secret)?;
         let version = secret.version_no(ino.version_no()).ok_or(Fault::NoEntry)?;
@@ -196,6 +219,7 @@ impl Tree {
         let place = self.place(parent)?;
         if tree::fixed(Kind::Directory, name).is_some_and(|row| row.kind == Kind::Current) {
             let secret = place.secret.id();
+            let who = self.permit_new(who, &place.secret)?;
             // It comes back whether or not its key lets anybody write it: whoever unlinked it was about to.
             self.restore_scheduled(who, &place)?;
             self.vault.key_is_usable(record(&place.secret)?)?;
@@ -210,6 +234,7 @@ impl Tree {
     fn create_version(&self, who: Who, secret: NodeId, name: &[u8], how: How) -> Result<(Ino, Handle), Fault> {
         let id = VersionId::parse(name)?;
         let loaded = self.loaded(secret)?;
+        let who = self.permit_new(who, &loaded)?;
         let directory = self.vault.directory_of(&loaded)?.ok_or(Fault::NoEntry)?;
         self.restore_scheduled(who, &Place { directory, secret: loaded.clone() })?;
         self.vault.key_is_usable(record(&loaded)?)?;
@@ -224,6 +249,17 @@ impl Tree {
         Ok((ino, self.draft(who, ino, target, Base::Whole, how, true)))
     }
 
+    /// Lets `who` add a value to `secret`, which may be none yet, or scheduled for deletion: then it comes back.
+    pub(super) fn permit_new(&self, who: Who, secret: &Loaded) -> Result<Who, Fault> {
+        let needs = Needs::Directory(Right::Change);
+        let record = record(secret)?;
+        let action = if record.is_draft() { Action::CreateSecret } else { Action::PutSecretValue };
+        if record.deletion.is_some() {
+            self.permit(who, Action::RestoreSecret, secret, needs)?;
+        }
+        self.permit_value(who, action, secret, needs)
+    }
+
     /// A secret whose `current` was just unlinked comes back when a value is written in its place: that is what `install`
     /// does, and `mv` from another file system.
     pub(super) fn restore_scheduled(&self, who: Who, place: &Place) -> Result<(), Fault> {
@@ -234,6 +270,7 @@ impl Tree {
     }
 
     fn create_scratch(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(Ino, Handle), Fault> {
+        self.permit_scratch(who, parent)?;
         let content = Content::File(Value::empty());
         let mut scratches = self.change_scratches(Some(who.op));
         let slot = scratches.add(parent, name, content, who.uid, (who.uid, who.gid), self.vault.now())?;
@@ -254,7 +291,12 @@ impl Tree {
         let (serial, opener) = (self.opens.next_serial(), self.opens.process_of(who.tid));
         let draft = Draft::new(serial, ino, target, who, opener, base, how.appends, emptied);
         self.leave(Some(who.op), &draft);
-        self.opens.add(serial, ino, who.opener(), Held::Draft(Arc::new(DraftFile::new(draft))))
+        let steady = self.stays(&draft);
+        let handle = self.opens.add(serial, ino, who.opener(), Held::Draft(Arc::new(DraftFile::new(draft))));
+        if steady {
+            self.note_opened(who, serial, how.reads);
+        }
+        handle
     }
 
     /// The version that an open handle of a value pins, given up.

@@ -1,8 +1,12 @@
 //! What the kernel has pages of, and what becomes of them when a right may have gone.
 
-use super::{Kind, Tree};
+use super::{Kind, Tree, Who};
 use crate::fs::errno::Fault;
 use crate::fs::inode::Ino;
+use crate::fs::opens::Opener;
+
+/// Open files that are looked at for one page.
+const HOLDERS_MAX: usize = 64;
 
 /// Wakes whoever has the kernel forget. It must not wait.
 pub(super) type Bell = Box<dyn Fn() + Send + Sync>;
@@ -20,6 +24,25 @@ impl Tree {
             bell();
         }
         Ok(())
+    }
+
+    /// Refuses to have the kernel keep a page of a value while somebody has it open who may not read it by now: pages are of all who
+    /// have a file open, and whoever has them is asked no more.
+    pub(super) fn may_page(&self, who: Who, ino: Ino) -> Result<(), Fault> {
+        if ino.kind != Kind::Version {
+            return Ok(());
+        }
+        let others = self.opens.holders(ino, self.vault.rights());
+        if others.len() > HOLDERS_MAX {
+            return Err(Fault::PageCache);
+        }
+        let secret = self.loaded(ino.node)?;
+        let may = |other: Opener| {
+            let (uid, gid) = other.user;
+            let holder = Who { uid, gid, tid: other.tid, ..who };
+            self.permit_holder(holder, &secret).is_ok()
+        };
+        if others.into_iter().all(may) { Ok(()) } else { Err(Fault::PageCache) }
     }
 
     /// A number that rises with each change that may have taken a right away.

@@ -8,8 +8,9 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
 use crate::id::VersionNo;
-use crate::secret::Action;
+use crate::secret::{Action, Refusal, Right};
 use crate::value::Value;
+use crate::vault::{Loaded, Needs};
 
 /// The bytes that a read is answered from.
 pub enum Reading {
@@ -49,13 +50,18 @@ impl Tree {
             Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
             _ if paged => {
                 self.note_paged(ino)?;
+                self.may_page(who, ino)?;
                 self.read(who, ino, handle, false)
             }
             Handle::Value { serial, no } => self.read_value(who, ino, serial, no),
             Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
                 Some(Held::Text(text)) => Ok(Reading::Text(text)),
                 // What the former worker read is gone; as it is now it is still an answer.
-                None if self.opens.is_of_former(serial) => Ok(Reading::Text(Arc::new(self.text(who, ino)?))),
+                None if self.opens.is_of_former(serial) => {
+                    let read = self.row(ino.kind)?.read.ok_or(Fault::BadHandle)?;
+                    let who = self.permit_text(who, ino, read, false)?;
+                    Ok(Reading::Text(Arc::new(self.text(who, ino)?)))
+                }
                 Some(
                     Held::Version(_)
                     | Held::Draft(_)
@@ -69,30 +75,50 @@ impl Tree {
             Handle::Draft { serial } => self.read_draft(who, serial),
             Handle::Poke | Handle::Events { .. } | Handle::Snapshot { .. } => Err(Fault::BadHandle),
             Handle::Talk { .. } => self.say(who, handle, ANSWER_MAX, false),
-            Handle::Scratch { .. } => self.read_scratch(ino),
+            Handle::Scratch { .. } => self.read_scratch(who, ino),
         }
     }
 
-    /// A file in memory. One that is still the copy of a value is read as long as that is.
-    fn read_scratch(&self, ino: Ino) -> Result<Reading, Fault> {
+    /// A file in memory. What comes from an entry is read as long as that may be.
+    fn read_scratch(&self, who: Who, ino: Ino) -> Result<Reading, Fault> {
         let scratches = self.scratches.lock();
-        let of = scratches.get(ino.ordinal).and_then(|file| file.copy_of);
+        let origin = scratches.get(ino.ordinal).and_then(|file| file.origin);
         let copy = scratches.copy(ino.ordinal).map(Reading::Value).ok_or(Fault::NoEntry)?;
         drop(scratches);
-        if let Some((secret, _)) = of
-            && let Some(loaded) = self.vault.node(secret)?
-        {
-            self.vault.key_is_usable(record(&loaded)?)?;
-        }
+        let Some(origin) = origin else { return Ok(copy) };
+        let secret = self.loaded(origin.node)?;
+        let action = self.row(origin.kind)?.read.ok_or(Refusal::FixedEntry)?;
+        let needs = if action == Action::GetSecretValue {
+            self.vault.key_is_usable(record(&secret)?)?;
+            Needs::Value(Right::Read)
+        } else {
+            Needs::Directory(Right::Read)
+        };
+        self.permit_again(who, action, &secret, needs)?;
         Ok(copy)
     }
 
     /// The version that a reader's handle pins. Each of its readers is told of once.
     fn read_value(&self, who: Who, ino: Ino, serial: u64, no: VersionNo) -> Result<Reading, Fault> {
+        let secret = self.loaded(ino.node)?;
+        let who = self.may_go_on(who, serial, &secret)?;
         let told = self.opens.told(serial);
-        let (value, new) = self.vault.disclose(who.caller(), &*self.loaded(ino.node)?, no, &told)?;
+        let (value, new) = self.vault.disclose(who.caller(), &secret, no, &told)?;
         self.opens.tell(serial, new);
         Ok(Reading::Value(value))
+    }
+
+    /// Decides on a read of what is open: anew where it is another who reads than was decided on, or something has changed since.
+    fn may_go_on(&self, who: Who, serial: u64, secret: &Loaded) -> Result<Who, Fault> {
+        let rights = self.vault.rights();
+        if let Some(judged) = self.opens.judged(serial, who.tid, (who.uid, who.gid), rights, false) {
+            return Ok(Who { by: judged.by, ..who });
+        }
+        // Of a secret that is scheduled for deletion nothing is left to decide.
+        record(secret)?.not_scheduled()?;
+        let who = self.permit_again(who, Action::GetSecretValue, secret, Needs::Value(Right::Read))?;
+        self.judged(who, rights, secret)?.into_iter().for_each(|judged| self.opens.judge(serial, judged));
+        Ok(who)
     }
 
     /// Tells of a read through a draft, which may hold what is stored and bytes behind it or in it.

@@ -5,7 +5,7 @@ use super::{Tree, Who, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::id::NodeId;
-use crate::secret::{Refusal, StageLabel};
+use crate::secret::{Action, Refusal, Right, StageLabel};
 
 /// What a secret's entries may come to, by the life of their secret.
 enum Life {
@@ -21,6 +21,11 @@ impl Tree {
     /// Removes the file or link `name` in `parent`.
     pub fn unlink(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
         let Some(ino) = self.found(who.op, parent, name)? else { return Ok(()) };
+        let who = match ino.kind {
+            Kind::Scratch => self.permit_scratch(who, parent).map(|()| who)?,
+            Kind::Stage => self.permit_names(who, parent, Action::UpdateSecretVersionStage)?,
+            _ => self.permit_names(who, parent, Action::DeleteSecret)?,
+        };
         match ino.kind {
             Kind::Scratch => {
                 self.change_scratches(Some(who.op)).remove(ino.ordinal);
@@ -46,6 +51,13 @@ impl Tree {
     /// Removes the directory `name` in `parent`.
     pub fn remove_directory(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
         let Some(ino) = self.found(who.op, parent, name)? else { return Ok(()) };
+        let who = match ino.kind {
+            Kind::Directory => {
+                self.permit_way(who, &self.loaded(parent.node)?, Right::Change, Action::DeleteSecret)?;
+                self.permit_access(who, &self.loaded(ino.node)?)?
+            }
+            _ => self.permit_names(who, parent, Action::DeleteSecret)?,
+        };
         match ino.kind {
             Kind::Directory => {
                 let secret = self.place(ino)?.secret.id();

@@ -6,9 +6,9 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{Content, Scratch};
 use crate::fs::tree::{self, Shape};
-use crate::secret::{Component, Refusal, StageLabel, VersionId};
+use crate::secret::{Action, Component, Refusal, Right, StageLabel, VersionId};
 use crate::value::Value;
-use crate::vault::Draft;
+use crate::vault::{Draft, Needs};
 
 /// A name in a directory.
 #[derive(Clone, Copy)]
@@ -30,8 +30,9 @@ impl Tree {
         match moved.kind {
             Kind::Trashed if target.is_some_and(|target| target.kind == Kind::Scratch) => Err(Fault::NotDirectory),
             Kind::Trashed => self.restore(who, moved, to),
-            Kind::Scratch => self.rename_scratch(who, moved.ordinal, to, target),
+            Kind::Scratch => self.rename_scratch(who, moved.ordinal, from.parent, to, target),
             Kind::Stage if from.parent == to.parent => {
+                let who = self.permit_names(who, to.parent, Action::UpdateSecretVersionStage)?;
                 let (from, to) = (StageLabel::parse(from.name)?, StageLabel::parse(to.name)?);
                 self.be_apart(moved.node, &to)?;
                 Ok(self.vault.rename_stage(who.caller(), moved.node, &from, &to)?)
@@ -51,11 +52,16 @@ impl Tree {
             let expected = record(&*self.loaded(moved.node)?)?.name.clone();
             return Err(Refusal::WrongRestoreName { expected }.into());
         };
+        self.permit_way(who, &self.loaded(to.parent.node)?, Right::Change, Action::RestoreSecret)?;
+        let needs = Needs::Directory(Right::Change);
+        let who = self.permit(who, Action::RestoreSecret, &*self.loaded(moved.node)?, needs)?;
         Ok(self.vault.restore(who.caller(), moved.node, to.parent.node, &name)?)
     }
 
-    fn rename_scratch(&self, who: Who, slot: u32, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
+    fn rename_scratch(&self, who: Who, slot: u32, from: Ino, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
+        self.permit_scratch(who, from)?;
         if self.is_scratch_name(to, target) {
+            self.permit_scratch(who, to.parent)?;
             return Ok(self.change_scratches(Some(who.op)).rename(slot, to.parent, to.name)?);
         }
         // Its bytes would become what the mover may read; so only who may read it moves it onto an entry.
@@ -77,12 +83,16 @@ impl Tree {
     /// Stores a scratch file as the entry at `to`.
     fn put_in_place(&self, who: Who, file: &Scratch, to: At<'_>, target: Option<Ino>) -> Result<(), Fault> {
         let bytes = match (&file.content, to.parent.kind) {
-            (Content::Link(link), Kind::Stages) => return self.move_label(who, to.parent.node, to.name, link),
+            (Content::Link(link), Kind::Stages) => {
+                let who = self.permit_names(who, to.parent, Action::UpdateSecretVersionStage)?;
+                return self.move_label(who, to.parent.node, to.name, link);
+            }
             (Content::File(bytes), Kind::Versions | Kind::Directory) => bytes,
             (Content::Link(_) | Content::File(_), _) => return Err(Refusal::FixedEntry.into()),
         };
         if to.parent.kind == Kind::Versions {
             let id = VersionId::parse(to.name)?;
+            let who = self.permit_new(who, &*self.loaded(to.parent.node)?)?;
             let room = Some(self.vault.reserve()?);
             return self.store_value(who, to.parent.node, Some(id), None, bytes, false, room).map(|_| ());
         }
@@ -90,9 +100,11 @@ impl Tree {
         let row = tree::fixed(Kind::Directory, to.name).ok_or(Refusal::CannotRename)?;
         match row.kind {
             Kind::Current if self.is_copy_of_current(file, &place)? => Ok(()),
-            Kind::Current => self.put_current(who, &place, bytes),
+            Kind::Current => self.put_current(self.permit_new(who, &place.secret)?, &place, bytes),
             kind if row.shape == Shape::File && target.is_some() => {
-                self.store_text(who, Ino::new(place.secret.id(), kind), bytes.as_bytes(), false)
+                let ino = Ino::new(place.secret.id(), kind);
+                let who = self.permit_write_of_text(who, ino, false)?;
+                self.store_text(who, ino, bytes.as_bytes(), false)
             }
             _ => Err(Refusal::FixedEntry.into()),
         }
@@ -121,20 +133,27 @@ impl Tree {
 
     /// An editor's backup: the content goes to a scratch file with the entry's owner and bits, and the entry stays.
     fn copy_to_scratch(&self, who: Who, moved: Ino, to: At<'_>) -> Result<(), Fault> {
-        let attr = self.attr(who, moved)?;
+        let (attr, lent) = (self.attr(who, moved)?, self.lent_bits(moved)?);
         // Nothing is rotated meanwhile, so nothing has to be pinned.
         let (copy, of) = match moved.kind {
             Kind::Current | Kind::Version => {
                 let no = self.readable(moved)?;
-                (self.vault.disclose(who.caller(), &*self.loaded(moved.node)?, no, &[])?.0, Some((moved.node, no)))
+                let secret = self.loaded(moved.node)?;
+                let who = self.permit_value(who, Action::GetSecretValue, &secret, Needs::Value(Right::Read))?;
+                (self.vault.disclose(who.caller(), &secret, no, &[])?.0, Some((moved.node, no)))
             }
-            _ => (Value::from_vec(self.text(who, moved)?), None),
+            _ => {
+                let read = self.row(moved.kind)?.read.ok_or(Refusal::FixedEntry)?;
+                let who = self.permit_text(who, moved, read, false)?;
+                (Value::from_vec(self.text(who, moved)?), None)
+            }
         };
         let content = Content::File(copy);
         let mut scratches = self.change_scratches(Some(who.op));
         let replaced = scratches.named(to.parent, to.name).and_then(|slot| Some((slot, scratches.remove(slot)?)));
         match scratches.add(to.parent, to.name, content, who.uid, (attr.uid, attr.gid), self.vault.now()) {
-            Ok(slot) => scratches.set_copy(slot, attr.mode, of),
+            // The bits that it has by itself: those that a policy shows are nobody's here.
+            Ok(slot) => scratches.set_copy(slot, attr.mode & !lent, moved, of),
             Err(refusal) => {
                 if let Some((slot, file)) = replaced {
                     scratches.put_back(slot, file);

@@ -13,6 +13,7 @@ use crate::vault::{Snapshot, Target};
 
 impl Tree {
     pub(super) fn open_snapshot(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
+        self.refuse_guest(who, Action::BackUp)?;
         let copy = Arc::new(self.vault.snapshot()?);
         self.vault.audit_granted_of(who.caller(), Action::BackUp, &Target::default())?;
         Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Snapshot(copy)))

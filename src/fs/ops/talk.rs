@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Reading, Tree, Who};
 use crate::api::{self, Answer, ApiError, Asker, Touched};
 use crate::fs::errno::Fault;
-use crate::fs::identity::identity_of;
+use crate::fs::identity::{cgroup_of, identity_of};
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
 use crate::fs::refusals::Gesture;
@@ -51,7 +51,12 @@ impl Tree {
                 // Another thread has gone on with it since it was decided where this is done.
                 return Err(Fault::Again);
             }
-            let asker = Asker { identity: &identity, caller: who.caller(), follows_audit: talk.follows_audit };
+            let asker = Asker {
+                identity: &identity,
+                caller: who.caller(),
+                follows_audit: talk.follows_audit,
+                cgroup: &|| cgroup_of(who.tid),
+            };
             let answer = api::answer(&self.vault, asker, talk.request.as_bytes())?;
             talk.follows_audit |= answer.reads_audit();
             self.tell_of(who, changes, &answer);

@@ -6,7 +6,9 @@ use super::{Tree, Who, record};
 use crate::api;
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::{Secret, default_document};
+use crate::id::NodeId;
+use crate::secret::{KeyName, Secret, render_shares};
+use crate::vault::Instance;
 
 impl Tree {
     /// The present content of the text entry `ino`.
@@ -19,8 +21,11 @@ impl Tree {
             Kind::Metrics => self.metrics()?,
             Kind::Tags => record(&*self.loaded(ino.node)?)?.tags.render(),
             Kind::Description => line(&record(&*self.loaded(ino.node)?)?.description),
-            Kind::Policy | Kind::KeyPolicy => default_document(&self.vault.root()?.account),
-            Kind::Cmk => line(self.vault.key_name(record(&*self.loaded(ino.node)?)?.key)?.as_str()),
+            Kind::Policy => line(self.vault.policy_text(record(&*self.loaded(ino.node)?)?)?.trim_end()),
+            Kind::KeyPolicy => line(self.vault.key_policy_text(&*self.loaded(ino.node)?)?.trim_end()),
+            Kind::Cmk => {
+                line(self.vault.key_name(record(&*self.loaded(ino.node)?)?.key)?.as_ref().map_or("", KeyName::as_str))
+            }
             Kind::Info | Kind::TrashedInfo => members(api::secret(&self.vault, &*self.loaded(ino.node)?, true)?),
             Kind::TrashedState => {
                 // A purged secret has no state.
@@ -29,9 +34,11 @@ impl Tree {
             }
             Kind::InstanceInfo => members(api::instance(&self.vault, &*self.loaded(ino.node)?)?),
             Kind::RecoveryWindow => {
-                let loaded = self.loaded(ino.node)?;
-                format!("{}\n", loaded.as_instance().ok_or(Fault::NoEntry)?.recovery_window.days())
+                line(&self.instance(ino.node, |instance| instance.recovery_window.days().to_string())?)
             }
+            Kind::InstanceState => line(self.instance(ino.node, |instance| instance.state.word())?),
+            Kind::Shares => self.instance(ino.node, |instance| render_shares(&instance.shares))?,
+            Kind::AccessQuota => line(&self.instance(ino.node, |instance| instance.quota.number().to_string())?),
             Kind::KeyInfo => members(api::key(&self.vault, &*self.loaded(ino.node)?)?),
             Kind::KeyState => line(&self.loaded(ino.node)?.as_key().ok_or(Fault::NoEntry)?.state.to_string()),
             Kind::Current | Kind::Version | Kind::Backup => return Err(Fault::Invalid),
@@ -73,6 +80,11 @@ impl Tree {
     /// How the audit fares.
     pub(super) fn audit_status(&self) -> Json {
         self.vault.trail().map_or_else(|| json!({ "state": "off" }), |trail| trail.status())
+    }
+
+    fn instance<T>(&self, id: NodeId, tell: impl FnOnce(&Instance) -> T) -> Result<T, Fault> {
+        let loaded = self.loaded(id)?;
+        Ok(tell(loaded.as_instance().ok_or(Fault::NoEntry)?))
     }
 
     fn status(&self) -> Result<String, Fault> {

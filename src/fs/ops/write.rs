@@ -10,9 +10,9 @@ use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
 use crate::fs::tree;
 use crate::id::OpId;
-use crate::secret::{Refusal, VersionId};
+use crate::secret::{Action, Refusal, Right, VersionId};
 use crate::value::Value;
-use crate::vault::Loaded;
+use crate::vault::{Loaded, Needs};
 
 impl Tree {
     /// Takes `data` at `offset`.
@@ -50,13 +50,14 @@ impl Tree {
         let file = self.draft_file(handle)?;
         let mut draft = file.lock();
         self.poisoned(&draft)?;
+        self.may_cut(who, &mut draft)?;
         draft.fits(len)?;
         draft.written_by(who.tid);
         if len > 0 {
             self.make_room(&mut draft)?;
             if draft.base != Base::Whole {
                 draft.bytes = self.content(who, &draft)?;
-                draft.base = Base::Whole;
+                (draft.base, draft.holds_stored) = (Base::Whole, true);
             }
         }
         draft.set_len(len)?;
@@ -81,6 +82,7 @@ impl Tree {
         let draft = file.lock();
         self.poisoned(&draft)?;
         self.key_allows(&draft)?;
+        self.may_read_on(who, &draft)?;
         let content = self.content(who, &draft)?;
         self.tell_of_draft(who, serial, draft.ino)?;
         Ok(Reading::Value(content))
@@ -96,11 +98,11 @@ impl Tree {
     }
 
     fn take(&self, who: Who, draft: &mut Draft, offset: u64, data: &[u8]) -> Result<(), Fault> {
-        let secret = self.writable(draft)?;
+        let secret = self.writable(who, draft)?;
         self.take_in(who, draft)?;
         let at = draft.position(offset);
         if let (Target::Version { id, .. }, Some(secret)) = (&draft.target, &secret) {
-            self.compare(secret, id, at, data)?;
+            self.compare(who, secret, id, at, data)?;
         }
         if takes_room(draft.ino.kind) {
             self.make_room(draft)?;
@@ -125,21 +127,29 @@ impl Tree {
 
     /// The secret that the draft is of, unless it was scheduled for deletion, or its key disabled, since the file was opened: said at
     /// the write, since a shell's `echo` hears nothing of the error of a close.
-    fn writable(&self, draft: &Draft) -> Result<Option<Arc<Loaded>>, Fault> {
+    fn writable(&self, who: Who, draft: &mut Draft) -> Result<Option<Arc<Loaded>>, Fault> {
         let is_secrets =
             tree::of(draft.ino.kind).is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions));
         if !is_secrets {
+            self.may_write_on(who, draft)?;
             return Ok(None);
         }
         let secret = self.loaded(draft.ino.node)?;
         super::record(&secret)?.not_scheduled()?;
         self.key_allows(draft)?;
+        self.may_write_on(who, draft)?;
         Ok(Some(secret))
     }
 
     /// A version that is there by now, whoever wrote it, takes the same bytes only.
-    fn compare(&self, secret: &Loaded, id: &VersionId, at: usize, data: &[u8]) -> Result<(), Fault> {
+    ///
+    /// Who may not read it is told at the close, of all of it at once: told of each write, a writer would find out byte by byte what
+    /// is there.
+    fn compare(&self, who: Who, secret: &Loaded, id: &VersionId, at: usize, data: &[u8]) -> Result<(), Fault> {
         let Some(version) = super::record(secret)?.version(id) else { return Ok(()) };
+        if self.permit_again(who, Action::GetSecretValue, secret, Needs::Value(Right::Read)).is_err() {
+            return Ok(());
+        }
         let stored = self.vault.undisclosed(secret, version.no)?;
         let end = at.saturating_add(data.len());
         let same = stored.as_bytes().get(at..end) == Some(data) || self.only_trims(&stored, at, data);
@@ -156,7 +166,7 @@ impl Tree {
     fn take_in(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
         if let Base::Present(_) = draft.base {
             draft.bytes = self.present(who, draft.ino)?;
-            draft.base = Base::Whole;
+            (draft.base, draft.holds_stored) = (Base::Whole, true);
         }
         Ok(())
     }
@@ -198,8 +208,8 @@ impl Tree {
     }
 }
 
-/// Whether room is held for what is written to an entry of `kind`. A purge is asked for in order to get room, and a key is disabled in a
-/// hurry.
+/// Whether room is held for what is written to an entry of `kind`. A purge is asked for in order to get room, and a key is disabled, or
+/// an instance sealed, in a hurry.
 pub(super) fn takes_room(kind: Kind) -> bool {
-    !matches!(kind, Kind::TrashedState | Kind::KeyState)
+    !matches!(kind, Kind::TrashedState | Kind::KeyState | Kind::InstanceState)
 }

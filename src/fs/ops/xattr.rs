@@ -1,9 +1,10 @@
 //! Extended attributes of values, to be read: which version it is, its labels, its type, its ARN.
 
-use super::{Tree, record};
+use super::{Tree, Who, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::Refusal;
+use crate::secret::{Action, Refusal, Right};
+use crate::vault::Needs;
 
 const VERSION: &str = "user.kmsfs.version";
 const STAGES: &str = "user.kmsfs.stages";
@@ -19,12 +20,13 @@ impl Tree {
     }
 
     /// The attribute `name` of `ino`.
-    pub fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Fault> {
+    pub fn xattr(&self, who: Who, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Fault> {
         let name = NAMES.iter().find(|known| known.as_bytes() == name).ok_or(Fault::NoAttribute)?;
         if !is_value(ino) {
             return Err(Fault::NoAttribute);
         }
         let loaded = self.loaded(ino.node)?;
+        self.permit(who, Action::ListSecretVersionIds, &loaded, Needs::Value(Right::Read))?;
         let secret = record(&loaded)?;
         let version = match ino.kind {
             Kind::Current => secret.current(),
