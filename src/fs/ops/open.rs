@@ -181,7 +181,7 @@ impl Tree {
         Ok(handle)
     }
 
-    /// Refuses a writer that would read what it may not: O_RDWR, and a write into the middle of what is there.
+    /// Refuses a writer that could read through its descriptor, O_RDWR, and may not.
     fn may_read_too(&self, who: Who, how: How, secret: &Loaded) -> Result<(), Fault> {
         if how.reads {
             self.permit_value(who, Action::GetSecretValue, secret, Needs::Value(Right::Read))?;

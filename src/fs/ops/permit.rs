@@ -1,8 +1,8 @@
 //! Who may do what with an entry, where the kernel's decision is not all there is: a policy has a say, the way shows others bits that it
 //! has not, or who asks is of another account.
 //!
-//! Invariant: whatever opens, lists, makes, changes or removes an entry asks here first. LOOKUP, GETATTR and READLINK do not: they
-//! refuse nobody.
+//! Invariant: whatever opens, lists, makes, changes or removes an entry asks here first, and what is open to be written asks `still`.
+//! LOOKUP, GETATTR and READLINK do not: they refuse nobody. A file in memory is opened by its own bits, and read as what it is a copy of.
 
 use std::sync::Arc;
 
@@ -141,7 +141,23 @@ impl Tree {
                 let instance = self.loaded(self.loaded(ino.node)?.instance_id())?;
                 self.permit_way(who, &instance, right, action)
             }
-            _ => Ok(who),
+            // What the mount says of itself, to everybody; what is not for everybody asks at its own door.
+            Kind::Status | Kind::LastError | Kind::Api | Kind::Events | Kind::Metrics | Kind::Backup => Ok(who),
+            Kind::Current
+            | Kind::Version
+            | Kind::Scratch
+            | Kind::Directory
+            | Kind::Versions
+            | Kind::Stages
+            | Kind::Stage
+            | Kind::Instance
+            | Kind::InstanceControl
+            | Kind::Keys
+            | Kind::Key
+            | Kind::Trash
+            | Kind::Trashed
+            | Kind::Root
+            | Kind::Control => Err(Refusal::FixedEntry.into()),
         }
     }
 
@@ -223,6 +239,7 @@ impl Tree {
                 let secret = self.place(parent)?.secret;
                 self.permit(who, action, &secret, Needs::Directory(Right::Change))
             }
+            // What is in all others is made by gestures that ask by themselves, or stays.
             _ => Ok(who),
         }
     }

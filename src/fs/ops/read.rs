@@ -1,4 +1,5 @@
-//! Reading what is open: each read of a value is decided anew, and told of before it is answered.
+//! Reading what is open: a read of a value is decided on unless it was before and nothing has changed since, and told of before it is
+//! answered.
 
 use std::sync::Arc;
 
