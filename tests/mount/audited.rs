@@ -455,7 +455,7 @@ impl SlowDisk {
 
 impl Drop for SlowDisk {
     fn drop(&mut self) {
-        kill_process(Pid::from_child(&self.strace), Signal::TERM).unwrap();
+        kill_process(Pid::from_child(&self.strace), Signal::KILL).unwrap();
         self.strace.wait().unwrap();
     }
 }

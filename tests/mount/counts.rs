@@ -255,34 +255,26 @@ fn nobody_sees_a_part() {
 /// is no writer. The value is there all the same when close(2) returns.
 #[test]
 fn children_on_their_way_hold_nothing_up() {
-    use std::sync::atomic::{AtomicBool, Ordering};
     let mount = secret();
-    let path = mount.path("prod/s/current");
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let mut command = Command::new("true");
-                    // With a hook std forks, and does not take the way of vfork.
-                    // SAFETY: the hook does nothing, which is safe after fork.
-                    #[allow(unsafe_code, reason = "the hook is what makes std fork")]
-                    unsafe {
-                        command.pre_exec(|| Ok(()))
-                    };
-                    command.status().unwrap();
-                }
-            });
-        }
-        let outcome = std::panic::catch_unwind(|| {
-            for n in 0..200 {
-                std::fs::write(&path, n.to_string()).unwrap();
-                assert_eq!(std::fs::read_to_string(&path).unwrap(), n.to_string());
-            }
-        });
-        done.store(true, Ordering::Relaxed);
-        outcome.unwrap();
-    });
+    mount.ok(r#"python3 - <<'PY'
+import os, threading
+done = threading.Event()
+def start():
+    while not done.is_set():
+        child = os.fork()
+        if child == 0:
+            os.execv('/bin/true', ['true'])
+        os.waitpid(child, 0)
+threads = [threading.Thread(target=start) for _ in range(3)]
+for thread in threads: thread.start()
+try:
+    for n in range(200):
+        with open('prod/s/current', 'w') as file: file.write(str(n))
+        with open('prod/s/current') as file: assert file.read() == str(n), n
+finally:
+    done.set()
+    for thread in threads: thread.join()
+PY"#);
 }
 
 /// A child that was forked, and goes on by itself with the descriptor it has inherited, is a writer like any other.

@@ -56,7 +56,8 @@ impl SlowDisk {
 
 impl Drop for SlowDisk {
     fn drop(&mut self) {
-        send(&self.strace, Signal::TERM);
+        // One that holds a call back may miss the end of its caller, and wait for it for good.
+        send(&self.strace, Signal::KILL);
         self.strace.wait().unwrap();
     }
 }
