@@ -97,6 +97,12 @@ pub struct Open {
     judged: Vec<Judged>,
 }
 
+impl Open {
+    fn new(ino: Ino, held: Held, Opener { tid, op, user }: Opener, process: Option<Process>, row: u32) -> Self {
+        Self { ino, held, tid, user, process, op, row, told: Vec::new(), judged: Vec::new() }
+    }
+}
+
 /// That somebody may read what is open, as long as nothing changes that this turned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
@@ -190,20 +196,7 @@ impl Opens {
             version: if let Held::Version(no) = held { no.0 } else { 0 },
             user: opener.user,
         });
-        self.table.lock().insert(
-            serial,
-            Open {
-                ino,
-                held,
-                tid: opener.tid,
-                user: opener.user,
-                process,
-                op: opener.op,
-                row,
-                told: Vec::new(),
-                judged: Vec::new(),
-            },
-        );
+        self.table.lock().insert(serial, Open::new(ino, held, opener, process, row));
         handle
     }
 
@@ -219,20 +212,8 @@ impl Opens {
         let mut table = self.table.lock();
         table.by_op.insert(file.op, file.serial);
         let process = Process::from_parts(file.process);
-        table.insert(
-            file.serial,
-            Open {
-                ino,
-                held,
-                tid: file.tid,
-                user: file.user,
-                process,
-                op: file.op,
-                row,
-                told: Vec::new(),
-                judged: Vec::new(),
-            },
-        );
+        let opener = Opener { tid: file.tid, op: file.op, user: file.user };
+        table.insert(file.serial, Open::new(ino, held, opener, process, row));
     }
 
     /// What the request `op` has opened in an earlier worker, which may not have answered it.
