@@ -65,8 +65,7 @@ impl Vault {
         if self.trail().is_none_or(|trail| trail.on_disk() <= ledger.head.audited) {
             return Ok(());
         }
-        // It is nobody's decision, so there is no record of it.
-        let nothing = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        let nothing = Batch::new(&ledger, Purpose::upkeep());
         self.commit(&mut ledger, nothing, of_daemon("upkeep")?, Some(Reservation::standing()))
     }
 
@@ -281,6 +280,11 @@ impl Purpose {
     /// For `action` on what `target` names.
     pub fn new(action: Action, target: Target) -> Self {
         Self { action: Some(action), targets: vec![target] }
+    }
+
+    /// Of nobody's decision, so there is no record of it.
+    pub fn upkeep() -> Self {
+        Self { action: None, targets: Vec::new() }
     }
 
     /// For `action` on many, which are named as they come.

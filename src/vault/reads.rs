@@ -59,8 +59,7 @@ impl Vault {
 
     fn keep_some(&self, some: &[(NodeId, LastRead)], all: bool) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
-        // It is nobody's decision, so there is no record of it.
-        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        let mut batch = Batch::new(&ledger, Purpose::upkeep());
         let mut done = Vec::new();
         for (id, read) in some {
             // What is gone, or cannot be read, is in nobody's way.

@@ -156,8 +156,7 @@ impl Vault {
         failing: &mut HashSet<NodeId>,
     ) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
-        // It is nobody's decision, so there is no record of it.
-        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        let mut batch = Batch::new(&ledger, Purpose::upkeep());
         let (mut moved, mut dropped) = (0, 0);
         for row in rows {
             match self.rewrap_older(&mut batch, *row, due) {
@@ -204,7 +203,7 @@ impl Vault {
     fn take_away(&self, key: NodeId) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         let Some(loaded) = self.node(key)? else { return Ok(()) };
-        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        let mut batch = Batch::new(&ledger, Purpose::upkeep());
         batch.delete(&loaded);
         self.commit(&mut ledger, batch, of_daemon("upkeep")?, Some(Reservation::standing()))
     }
@@ -222,7 +221,7 @@ impl Vault {
         let Some(loaded) = self.node(key)? else { return Ok(()) };
         let before = loaded.as_key().ok_or(VaultError::Unreadable { node: key })?;
         let after = Key { oldest: newest.max(before.oldest), ..before.clone() };
-        let mut batch = Batch::new(&ledger, Purpose { action: None, targets: Vec::new() });
+        let mut batch = Batch::new(&ledger, Purpose::upkeep());
         batch.put(key, loaded.place(), Node::Key(after), Some(&loaded));
         self.commit(&mut ledger, batch, of_daemon("upkeep")?, None)
     }
