@@ -154,10 +154,10 @@ impl Asked<'_> {
         Ok(self.vault.must_own_at(self.asking(), action, &instance)?)
     }
 
-    /// Refuses who may not read or write the values of a secret, or use its key for that.
-    pub fn allow_value(&self, found: &Found, right: Right, action: Action) -> Result<(), ApiError> {
-        self.decide(found, action, Needs::Value(right))?;
-        self.allow_key(found.record.key, if right == Right::Read { Action::Decrypt } else { Action::GenerateDataKey })
+    /// Refuses who may not read or write a value of a secret for `action`, or use its key for that.
+    pub fn allow_value(&self, found: &Found, needs: Needs, action: Action) -> Result<(), ApiError> {
+        self.by.set(self.vault.may_with_key(self.asking(), action, &found.secret, needs)?);
+        Ok(())
     }
 
     /// Refuses who may not make a secret of the draft that stands under the name, if one does; `sets_policy` is for its owner alone.

@@ -10,7 +10,7 @@ use super::plain::{Plain, from_base64};
 use super::{ApiError, Asked, Body, object};
 use crate::secret::{Action, DataType, Policy, Right, StageLabel, Tags, Terms, Version, VersionId};
 use crate::value::Value;
-use crate::vault::{Creation, Draft};
+use crate::vault::{Creation, Draft, Needs};
 
 /// Most secrets of one BatchGetSecretValue.
 const BATCH_MAX: usize = 20;
@@ -67,12 +67,9 @@ pub fn put(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Api
     asked.end(request, action)?;
     match &id {
         // A file is made in `versions/`,
-        Some(_) => {
-            asked.allow_key(found.record.key, Action::GenerateDataKey)?;
-            found.allow(asked, Right::Change, action)?;
-        }
+        Some(_) => asked.allow_value(&found, Needs::Directory(Right::Change), action)?,
         // or `current` is written.
-        None => asked.allow_value(&found, Right::Write, action)?,
+        None => asked.allow_value(&found, Needs::Value(Right::Write), action)?,
     }
     // Any label but the one that every new version gets is moved in `stages/`.
     if stages.as_ref().is_some_and(|labels| *labels != [StageLabel::current()]) {
@@ -175,7 +172,7 @@ fn readable(
     stage: Option<StageLabel>,
 ) -> Result<Version, ApiError> {
     use crate::secret::Refusal::{NoSuchLabel, NoSuchVersion};
-    asked.allow_value(found, Right::Read, Action::GetSecretValue)?;
+    asked.allow_value(found, Needs::Value(Right::Read), Action::GetSecretValue)?;
     found.record.not_scheduled()?;
     let record = &found.record;
     let by_id = id.map(|id| record.version(&id).ok_or(NoSuchVersion)).transpose()?;

@@ -27,6 +27,12 @@ pub fn identity_of(who: Who) -> Option<Identity> {
     Some(Identity { uid: who.uid, gid: who.gid, groups, overrides: capable && is_of_our_namespace(who.tid) })
 }
 
+/// Whoever /proc does not show, as its request has it: in no group but that one. For what the kernel has let it come to, where it
+/// has known no more either.
+pub fn as_requested(who: Who) -> Identity {
+    Identity { uid: who.uid, gid: who.gid, groups: Vec::new(), overrides: who.uid == 0 }
+}
+
 /// The cgroup of thread `tid` in the hierarchy of version 2; `None` where it is in none, or is not seen.
 pub fn cgroup_of(tid: u32) -> Option<String> {
     let lines = String::from_utf8(fs::read(format!("/proc/{tid}/cgroup")).ok().filter(|_| tid != 0)?).ok()?;

@@ -127,6 +127,15 @@ impl Action {
         }
     }
 
+    /// What it does with the key of the value that it reads or writes; `None` where it does neither.
+    pub fn of_key(self) -> Option<Action> {
+        match self {
+            Action::GetSecretValue => Some(Action::Decrypt),
+            Action::PutSecretValue | Action::CreateSecret => Some(Action::GenerateDataKey),
+            _ => None,
+        }
+    }
+
     /// Whether a policy can allow it to who is of another account than the secret's or key's own.
     pub fn is_for_guests(self) -> bool {
         use Action::*;

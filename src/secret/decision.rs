@@ -36,15 +36,6 @@ pub enum Denial {
     OnlyReads,
 }
 
-/// What other accounts can be allowed: the users' set.
-const READS: [Action; 5] = [
-    Action::GetSecretValue,
-    Action::DescribeSecret,
-    Action::ListSecrets,
-    Action::ListSecretVersionIds,
-    Action::ListTagResources,
-];
-
 /// Decides on an action of whose policy `verdict` is, and for which the bits say `permitted`.
 pub fn decide(verdict: Verdict, standing: Standing, action: Action, permitted: bool) -> Result<Grant, Denial> {
     if let Verdict::Denied { statement } = verdict {
@@ -54,7 +45,7 @@ pub fn decide(verdict: Verdict, standing: Standing, action: Action, permitted: b
         (Standing::Home, _, true) => Ok(Grant::Mode),
         (Standing::Home, Verdict::Allowed { statement }, false) => Ok(Grant::Statement(statement)),
         (Standing::Home, _, false) => Err(Denial::Nothing),
-        (Standing::Other, ..) if !READS.contains(&action) => Err(Denial::OnlyReads),
+        (Standing::Other, ..) if !action.is_for_guests() => Err(Denial::OnlyReads),
         (Standing::Other, Verdict::Allowed { statement }, true) => Ok(Grant::Statement(statement)),
         (Standing::Other, Verdict::Allowed { .. }, false) => Err(Denial::Mode),
         (Standing::Other, _, true) => Err(Denial::Policy),

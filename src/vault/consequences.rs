@@ -22,11 +22,6 @@ impl Homes {
     pub fn all(&self) -> Vec<&Account> {
         std::iter::once(&self.store).chain(&self.maker).collect()
     }
-
-    /// Whether `account` is one of them.
-    pub fn include(&self, account: &Account) -> bool {
-        *account == self.store || Some(*account) == self.maker
-    }
 }
 
 /// Whether `policy` lets somebody come whom permission bits may not.
@@ -115,7 +110,7 @@ impl Vault {
     /// above it.
     fn count_passages(&self, batch: &mut Batch) -> Result<(), VaultError> {
         let mut passages = Deltas::new();
-        let (mut changed, mut stale) = (Vec::new(), Vec::new());
+        let mut stale = Vec::new();
         for step in batch.steps() {
             count(&mut passages, self.opens_way(step.old_node(), step.old_parent())?, -1);
             count(&mut passages, self.opens_way(step.new_node(), step.new_parent())?, 1);
@@ -128,10 +123,10 @@ impl Vault {
                 count(&mut passages, Some(old.place().parent), -1);
             }
         }
-        changed.extend(passages);
+        let mut changed: Vec<_> = passages.into_iter().filter(|(_, more)| *more != 0).collect();
         while let Some((id, more)) = changed.pop() {
             let (mut before, mut after) = (0, 0);
-            self.amend_unless(more == 0, batch, id, |node| {
+            self.amend(batch, id, |node| {
                 if let Some((passages, was_opened)) = node.passages_mut() {
                     before = *passages;
                     *passages = before.saturating_add_signed(i32::try_from(more).unwrap_or(0));
@@ -159,16 +154,6 @@ impl Vault {
             }
             Some(_) | None => Ok(None),
         }
-    }
-
-    fn amend_unless(
-        &self,
-        needless: bool,
-        batch: &mut Batch,
-        id: NodeId,
-        change: impl FnOnce(&mut Node),
-    ) -> Result<(), VaultError> {
-        if needless { Ok(()) } else { self.amend(batch, id, change) }
     }
 
     /// The list that `id` stands in, as it is to be; none for the root.

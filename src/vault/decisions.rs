@@ -65,6 +65,22 @@ impl Vault {
         Err(refusal.into())
     }
 
+    /// The same of an action that reads or writes a value: its key must let that be, too.
+    pub fn may_with_key(
+        &self,
+        who: Asking<'_>,
+        action: Action,
+        loaded: &Loaded,
+        needs: Needs,
+    ) -> Result<Grant, VaultError> {
+        let grant = self.may(who, action, loaded, needs)?;
+        let node = loaded.as_secret().ok_or(VaultError::Unreadable { node: loaded.id() })?;
+        if let Some(of_key) = action.of_key() {
+            self.may_use_key(who, of_key, node.secret.key)?;
+        }
+        Ok(grant)
+    }
+
     /// What the policy says of it, how who asks stands to the secret, and what permission bits give.
     fn weigh(
         &self,
@@ -86,8 +102,11 @@ impl Vault {
 
     /// Whether a secret is `account`'s own: the store's, or its maker's for as long as the instance is shared with that.
     fn is_home(&self, homes: &Homes, account: &Account, loaded: &Loaded) -> Result<bool, VaultError> {
-        if !homes.include(account) || *account == homes.store {
-            return Ok(*account == homes.store);
+        if *account == homes.store {
+            return Ok(true);
+        }
+        if homes.maker != Some(*account) {
+            return Ok(false);
         }
         let instance = self.existing(loaded.instance_id())?;
         Ok(instance.as_instance().is_some_and(|instance| instance.shares.contains(account)))

@@ -49,14 +49,7 @@ impl Trial {
     pub fn of(&self, vault: &Vault, action: Action, loaded: &Loaded) -> Result<Grant, VaultError> {
         let cgroup = || self.cgroup.clone();
         let who = Asking { identity: &self.identity, account: self.account, cgroup: &cgroup };
-        let grant = vault.may(who, action, loaded, needs(action))?;
-        let node = loaded.as_secret().ok_or(VaultError::Unreadable { node: loaded.id() })?;
-        match action {
-            Action::GetSecretValue => vault.may_use_key(who, Action::Decrypt, node.secret.key)?,
-            Action::PutSecretValue => vault.may_use_key(who, Action::GenerateDataKey, node.secret.key)?,
-            _ => {}
-        }
-        Ok(grant)
+        vault.may_with_key(who, action, loaded, needs(action))
     }
 }
 

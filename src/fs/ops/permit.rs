@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Tree, Who, record};
 use crate::fs::errno::Fault;
-use crate::fs::identity::{cgroup_of, identity_of};
+use crate::fs::identity::{as_requested, cgroup_of, identity_of};
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::opens::Judged;
 use crate::id::NodeId;
@@ -42,13 +42,12 @@ impl Tree {
     /// The same of an action that reads or writes a value: its key is asked besides.
     pub(super) fn permit_value(&self, who: Who, action: Action, secret: &Loaded, needs: Needs) -> Result<Who, Fault> {
         let permitted = self.permit(who, action, secret, needs)?;
-        if self.vault.key_asks(who.account, record(secret)?)? {
+        let record = record(secret)?;
+        if let Some(of_key) = action.of_key()
+            && self.vault.key_asks(who.account, record)?
+        {
             let identity = known(who)?;
-            self.vault.may_use_key(
-                self.asking(who, &identity, &cgroup(who)),
-                key_action(action),
-                record(secret)?.key,
-            )?;
+            self.vault.may_use_key(self.asking(who, &identity, &cgroup(who)), of_key, record.key)?;
         }
         Ok(permitted)
     }
@@ -66,12 +65,9 @@ impl Tree {
 
     /// Decides on what is open already: nobody has held anything against whoever reads or writes it now.
     pub(super) fn permit_again(&self, who: Who, action: Action, secret: &Loaded, needs: Needs) -> Result<Who, Fault> {
-        let (identity, key) = (self.as_known(who, secret)?, record(secret)?.key);
-        let permitted = self.judge(who, &identity, action, secret, needs)?;
-        if matches!(action, Action::GetSecretValue | Action::PutSecretValue | Action::CreateSecret) {
-            self.vault.may_use_key(self.asking(who, &identity, &cgroup(who)), key_action(action), key)?;
-        }
-        Ok(permitted)
+        let identity = self.as_known(who, secret)?;
+        let by = self.vault.may_with_key(self.asking(who, &identity, &cgroup(who)), action, secret, needs)?;
+        Ok(Who { by, ..who })
     }
 
     /// Decides whether `who`, which has a value of `secret` open and asks nothing now, may read it. Where a policy has a say, whom /proc
@@ -87,7 +83,7 @@ impl Tree {
         let by_bits = who.account.is_none() && record.policy.is_none() && !self.vault.key_asks(None, record)?;
         match identity_of(who) {
             Some(identity) => Ok(identity),
-            None if by_bits => Ok(Identity { uid: who.uid, gid: who.gid, groups: Vec::new(), overrides: who.uid == 0 }),
+            None if by_bits => Ok(as_requested(who)),
             None => Err(Refusal::UnknownCaller.into()),
         }
     }
@@ -307,12 +303,11 @@ impl Tree {
     pub(super) fn bits_changed(&self, ids: Vec<NodeId>) {
         let mut stale = self.stale.lock();
         for id in ids {
-            let kind = match self.vault.node(id) {
-                Ok(Some(loaded)) if loaded.as_instance().is_some() => Kind::Instance,
-                _ if id == NodeId::ROOT => Kind::Root,
-                _ => Kind::Directory,
-            };
-            stale.attrs.push(if kind == Kind::Root { Ino::ROOT } else { Ino::new(id, kind) });
+            stale.attrs.push(match self.vault.node(id) {
+                _ if id == NodeId::ROOT => Ino::ROOT,
+                Ok(Some(loaded)) if loaded.as_instance().is_some() => Ino::new(id, Kind::Instance),
+                _ => Ino::new(id, Kind::Directory),
+            });
         }
     }
 }
@@ -328,9 +323,4 @@ fn known(who: Who) -> Result<Identity, Fault> {
 
 fn cgroup(who: Who) -> impl Fn() -> Option<String> {
     move || cgroup_of(who.tid)
-}
-
-/// What an action on a value does with the key.
-fn key_action(action: Action) -> Action {
-    if action == Action::GetSecretValue { Action::Decrypt } else { Action::GenerateDataKey }
 }

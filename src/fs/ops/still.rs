@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Tree, Who, record};
 use crate::fs::draft::{Base, Draft, Target, Writer};
 use crate::fs::errno::Fault;
-use crate::fs::identity::cgroup_of;
+use crate::fs::identity::{as_requested, cgroup_of, identity_of};
 use crate::fs::inode::Kind;
 use crate::fs::opens::Judged;
 use crate::fs::tree;
@@ -129,9 +129,7 @@ impl Tree {
     ) -> Result<(), Fault> {
         let cgroup = || known.cgroup.clone();
         let asking = Asking { identity: &known.identity, account: who.account, cgroup: &cgroup };
-        self.vault.may(asking, action, secret, needs)?;
-        let use_of_key = if action == Action::GetSecretValue { Action::Decrypt } else { Action::GenerateDataKey };
-        Ok(self.vault.may_use_key(asking, use_of_key, record(secret)?.key)?)
+        Ok(self.vault.may_with_key(asking, action, secret, needs).map(|_| ())?)
     }
 
     fn decide_text(&self, who: Who, known: &Known, draft: &Draft, action: Action, right: Right) -> Result<(), Fault> {
@@ -186,7 +184,6 @@ impl Tree {
         if let Some(secret) = self.secret_of_draft(draft)? {
             return self.as_known(who, &secret).or_else(|fault| before.cloned().ok_or(fault));
         }
-        let bare = || Identity { uid: who.uid, gid: who.gid, groups: Vec::new(), overrides: who.uid == 0 };
-        Ok(crate::fs::identity::identity_of(who).or_else(|| before.cloned()).unwrap_or_else(bare))
+        Ok(identity_of(who).or_else(|| before.cloned()).unwrap_or_else(|| as_requested(who)))
     }
 }
