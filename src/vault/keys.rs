@@ -107,7 +107,7 @@ impl Vault {
             KeyOrder::Cancel => Action::CancelKeyDeletion,
         };
         let is_default = self.is_default_key(&*self.existing(id)?)?;
-        self.change_key(caller, action, id, |key| after(key, order, is_default))
+        self.change_key(caller, action, id, Some(Reservation::standing()), |key| after(key, order, is_default))
     }
 
     /// Has the key be what `word` says, as it is written to its `state`.
@@ -179,7 +179,7 @@ impl Vault {
 
     /// UpdateKeyDescription.
     pub fn set_key_description(&self, caller: Caller, id: NodeId, text: &str) -> Result<(), VaultError> {
-        self.change_key(caller, Action::UpdateKeyDescription, id, |key| {
+        self.change_key(caller, Action::UpdateKeyDescription, id, Some(Reservation::standing()), |key| {
             if key.state.is_pending() {
                 return Err(Refusal::KeyPendingDeletion);
             }
@@ -196,24 +196,25 @@ impl Vault {
     }
 
     /// One decision on a key, committed.
-    fn change_key(
+    pub(super) fn change_key<E: Into<VaultError>>(
         &self,
         caller: Caller,
         action: Action,
         id: NodeId,
-        decide: impl FnOnce(Key) -> Result<Key, Refusal>,
+        room: Option<Reservation>,
+        decide: impl FnOnce(Key) -> Result<Key, E>,
     ) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         let loaded = self.existing(id)?;
         let before = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
-        let mut after = decide(before.clone())?;
+        let mut after = decide(before.clone()).map_err(Into::into)?;
         if after == *before {
             return Ok(());
         }
         after.changed = self.now();
         let mut batch = Batch::new(&ledger, Purpose::new(action, self.target(&loaded)));
         batch.put(id, loaded.place(), Node::Key(after), Some(&loaded));
-        self.commit(&mut ledger, batch, caller, Some(Reservation::standing()))
+        self.commit(&mut ledger, batch, caller, room)
     }
 }
 

@@ -3,8 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Caller;
-use super::audited::Purpose;
-use super::batch::Batch;
 use super::consequences::Homes;
 use super::{Instance, Key, Loaded, Node, Vault, VaultError};
 use crate::id::NodeId;
@@ -22,18 +20,10 @@ impl Vault {
     /// SetKeyPolicy. Blank, or what says the same as the default policy, is that.
     pub fn set_key_policy(&self, caller: Caller, id: NodeId, text: &[u8]) -> Result<(), VaultError> {
         let policy = Policy::parse(text)?;
-        let mut ledger = self.ledger()?;
-        let loaded = self.existing(id)?;
-        let before = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
-        let policy = self.own_key_policy(policy, &*self.existing(loaded.instance_id())?)?;
-        let after = Key { policy, ..before.clone() };
-        if after == *before {
-            return Ok(());
-        }
-        let after = Key { changed: self.now(), ..after };
-        let mut batch = Batch::new(&ledger, Purpose::new(Action::SetKeyPolicy, self.target(&loaded)));
-        batch.put(id, loaded.place(), Node::Key(after), Some(&loaded));
-        self.commit(&mut ledger, batch, caller, None)
+        self.change_key(caller, Action::SetKeyPolicy, id, None, |key| {
+            let instance = self.existing(self.existing(id)?.instance_id())?;
+            Ok::<_, VaultError>(Key { policy: self.own_key_policy(policy, &instance)?, ..key })
+        })
     }
 
     /// Whether [`Vault::set_policy`], or [`Vault::set_key_policy`], would be refused: `text` is no policy, or lets more accounts in than
