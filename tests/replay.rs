@@ -17,6 +17,12 @@ fn caller(op: u8) -> Caller {
     Caller { uid: 0, gid: 0, tid: 0, op: OpId([op; 16]), gesture: "test", account: None, by: Default::default() }
 }
 
+/// Root, by the request numbered `op` of this process.
+fn who(op: u8) -> Who {
+    let tid = std::process::id();
+    Who { uid: 0, gid: 0, tid, op: OpId([op; 16]), gesture: "test", account: None, by: Default::default() }
+}
+
 /// A store with a secret that has one version.
 fn secret() -> (Arc<dyn Store>, Vault, NodeId) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -102,15 +108,6 @@ fn a_value_renamed_into_a_scheduled_secret_restores_it_at_once() {
     let (_store, vault, id) = secret();
     let vault = Arc::new(vault);
     let tree = Tree::new(vault.clone(), Options::default());
-    let who = |op: u8| Who {
-        uid: 0,
-        gid: 0,
-        tid: std::process::id(),
-        op: OpId([op; 16]),
-        gesture: "test",
-        account: None,
-        by: Default::default(),
-    };
     let directory = tree.lookup(who(20), Ino::ROOT, b"prod").unwrap().attr.ino;
     let directory = tree.lookup(who(21), directory, b"password").unwrap().attr.ino;
     let (scratch, handle) = tree.create(who(22), directory, b"new", How::default()).unwrap();
@@ -132,15 +129,6 @@ fn a_value_renamed_into_a_scheduled_secret_restores_it_at_once() {
 #[test]
 fn a_making_that_comes_again_is_answered_as_the_first_time() {
     let (store, vault, _) = secret();
-    let who = |op: u8| Who {
-        uid: 0,
-        gid: 0,
-        tid: std::process::id(),
-        op: OpId([op; 16]),
-        gesture: "test",
-        account: None,
-        by: Default::default(),
-    };
     let fresh = |vault| Tree::new(Arc::new(vault), Options::default());
     let again = || fresh(unlock(store.clone(), &Source::KeyFile(&[1; 32])).unwrap());
     let tree = fresh(vault);

@@ -5,8 +5,8 @@ use std::process::Command;
 use serde_json::{Value as Json, json};
 
 use crate::api::{ask, done};
-use crate::decisions::{OUTSIDER, SHAREE, home_number, remount};
 use crate::harness::{KMSFS, Mount, text};
+use crate::people::{OUTSIDER, SHAREE, as_user, denied, home_number, remount};
 
 /// The mount's account options, of the store's own account first.
 const ACCOUNTS: [Option<&str>; 3] = [None, Some(SHAREE), Some(OUTSIDER)];
@@ -19,17 +19,6 @@ fn allow(principals: &[String], actions: &str) -> String {
 
 fn of(account: &str, who: &str) -> String {
     format!("acs:ram::{account}:{who}")
-}
-
-/// A user without groups does `script`.
-fn as_user(uid: u32, script: &str) -> String {
-    format!("setpriv --reuid {uid} --regid {uid} --clear-groups bash -c '{script}'")
-}
-
-#[track_caller]
-fn denied(mount: &Mount, script: &str) {
-    let said = mount.fails(script);
-    assert!(said.contains("denied") || said.contains("not permitted"), "{script}: {said}");
 }
 
 /// `script` fails with EDQUOT and its code. What is refused at close(2) is no error of a builtin of bash: programs are to be used.

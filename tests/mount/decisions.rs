@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Output;
 
 use crate::harness::{Mount, text};
+use crate::people::{OUTSIDER, SHAREE, home_number, remount};
 use oracle::{Account, Action, document};
 use policies::of_keys;
 use table::{INSTANCE_UID, OWNER, Row, rows};
@@ -16,26 +17,10 @@ mod policies;
 #[path = "../decisions/table.rs"]
 mod table;
 
-/// The sharee and the other one.
-pub const SHAREE: &str = "2222222222222222";
-pub const OUTSIDER: &str = "3333333333333333";
 /// Rows that are tried.
 const SAMPLE: usize = 108;
 /// A process that is root of a namespace of its own is nobody else for it: so many rows have one such.
 const NESTED: usize = 3;
-
-/// The number of the store's own account.
-pub fn home_number(mount: &Mount) -> String {
-    let info: serde_json::Value = serde_json::from_str(&mount.read("prod/.keys/default/info")).unwrap();
-    info["Arn"].as_str().unwrap().split(':').nth(3).unwrap().to_owned()
-}
-
-/// Mounts the same store again, with callers of that account; none is its own.
-pub fn remount(mount: &mut Mount, account: Option<&str>) {
-    mount.stop();
-    mount.options = account.map_or_else(Vec::new, |account| vec!["-o".to_owned(), format!("account={account}")]);
-    mount.start();
-}
 
 fn option(account: Account) -> Option<&'static str> {
     match account {

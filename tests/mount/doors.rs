@@ -4,32 +4,23 @@
 use serde_json::json;
 
 use crate::api::{done, refused};
-use crate::decisions::{SHAREE, home_number, remount};
 use crate::harness::{Mount, text};
+use crate::people::{self, SHAREE, allow, closed_mount, remount, statement};
 
 /// Does what standard input says with what it opens, a line of Python each, and says what came of it. Root opens and becomes others.
 const HANDS: &str = "import os, sys
 def be(uid): os.seteuid(0); os.setegid(uid); os.setgroups([]); os.seteuid(uid)
 ";
 
-fn allow(home: &str, who: &str, actions: &[&str]) -> String {
-    statement("Allow", home, who, actions)
-}
-
-fn statement(effect: &str, home: &str, who: &str, actions: &[&str]) -> String {
-    json!({ "Version": "1", "Statement": [{ "Effect": effect, "Principal": { "RAM": format!("acs:ram::{home}:{who}") },
-        "Action": actions, "Resource": "*" }] })
-    .to_string()
-}
-
+/// A user in the group 3000 does `script`.
 fn as_user(uid: u32, script: &str) -> String {
     format!("setpriv --reuid {uid} --regid {uid} --groups 3000 bash -c '{script}'")
 }
 
+/// The user `uid`, in that group, may not do `script`.
 #[track_caller]
 fn denied(mount: &Mount, uid: u32, script: &str) {
-    let said = mount.fails(&as_user(uid, script));
-    assert!(said.contains("denied") || said.contains("not permitted"), "{script}: {said}");
+    people::denied(mount, &as_user(uid, script));
 }
 
 /// What a Python script prints that opens files as some and uses them as others.
@@ -38,18 +29,9 @@ fn hands(mount: &Mount, script: &str) -> String {
     mount.ok("/usr/bin/python3 ../hands.py")
 }
 
-/// `prod/s`, root's alone.
-fn mount() -> (Mount, String) {
-    let mount = Mount::new();
-    mount.secret("prod/s", "pin");
-    mount.ok("chmod 755 . prod; chmod 700 prod/s; chmod 600 prod/s/current");
-    let home = home_number(&mount);
-    (mount, home)
-}
-
 #[test]
 fn a_policy_is_its_owners_by_a_rename_too() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.ok("chown 2001:3000 prod/s; chmod 770 prod/s");
     let policy = allow(&home, "user/2002", &["kms:GetSecretValue"]);
     mount.write("../p", &policy);
@@ -60,7 +42,7 @@ fn a_policy_is_its_owners_by_a_rename_too() {
 
 #[test]
 fn a_key_that_denies_is_not_left_for_another() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.ok("mkdir prod/.keys/pay prod/t; echo pay > prod/t/cmk; printf v > prod/t/current; chown 2001 prod/t");
     mount.write("prod/.keys/pay/policy", statement("Deny", &home, "user/2001", &["kms:Decrypt"]));
     let asked = r#"{\"Action\":\"MoveSecretToKey\",\"SecretName\":\"t\",\"DKMSInstanceId\":\"prod\",\"EncryptionKeyId\":\"default\"}"#;
@@ -72,7 +54,7 @@ fn a_key_that_denies_is_not_left_for_another() {
 /// An editor's copy in memory is what it is a copy of, to whoever reads it and whatever was written to it.
 #[test]
 fn a_copy_is_as_closed_as_its_origin() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.write("prod/s/policy", allow(&home, "user/2001", &["kms:GetSecretValue", "kms:PutSecretValue", "kms:List*"]));
     mount.ok("echo a=b > prod/s/tags; mv prod/s/current prod/s/current~; mv prod/s/tags prod/s/tags~");
     assert_eq!(mount.ok("stat -c %a prod/s/current~ prod/s/tags~"), "600\n600\n");
@@ -90,7 +72,7 @@ except OSError as error: print(error.errno)
 
 #[test]
 fn a_draft_is_no_ones_but_its_owners() {
-    let (mut mount, home) = mount();
+    let (mut mount, home) = closed_mount();
     mount.ok("mkdir prod/draft; chown 2001:3000 prod/draft; chmod 770 prod/draft; chmod 777 prod; mkdir prod/mine");
     let create = |name: &str, policy: &str| {
         let policy = if policy.is_empty() { String::new() } else { format!(",\"Policy\":{}", json!(policy)) };
@@ -112,7 +94,7 @@ fn a_draft_is_no_ones_but_its_owners() {
 /// What is open to be written is decided on as what is open to be read: at each write, each cut, each read, and when it is stored.
 #[test]
 fn who_may_write_no_more_stores_no_more() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     let both = allow(&home, "user/2001", &["kms:PutSecretValue", "kms:GetSecretValue"]);
     for act in ["pass", "os.ftruncate(f, 1)", "os.write(f, b'more')", "os.fsync(f)", "print(os.pread(f, 9, 0))"] {
         mount.write("prod/s/policy", &both);
@@ -138,7 +120,7 @@ except OSError as error: print(error.errno)
 
 #[test]
 fn a_right_that_ends_at_a_time_ends_for_writers_too() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     let policy = |until: &str| {
         json!({ "Version": "1", "Statement": [{ "Effect": "Allow", "Principal": { "RAM": format!("acs:ram::{home}:user/2001") },
             "Action": "kms:*", "Resource": "*", "Condition": { "DateLessThan": { "acs:CurrentTime": until } } }] })
@@ -163,7 +145,7 @@ for act in [lambda: os.pread(f, 9, 0), lambda: os.pwrite(f, b'x', 0)]:
 /// Nothing of what is gone is read through what was open to be written.
 #[test]
 fn what_is_deleted_is_not_read_through_a_writers_descriptor() {
-    let (mount, _) = mount();
+    let (mount, _) = closed_mount();
     let script = "f = os.open('prod/s/current', os.O_RDWR)
 os.pwrite(f, b'x', 0)
 for act in [lambda: os.unlink('prod/s/current'), lambda: open('prod/.deleted/s/state', 'w').write('purge')]:
@@ -176,7 +158,7 @@ for act in [lambda: os.unlink('prod/s/current'), lambda: open('prod/.deleted/s/s
 
 #[test]
 fn a_way_that_was_open_once_is_looked_at_for_good() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.ok("mkdir -p prod/t/pub prod/t/other; printf o > prod/t/other/current; printf p > prod/t/pub/current");
     mount.ok("chmod 700 prod/t; chmod 755 prod/t/other; chmod 644 prod/t/other/current");
     mount.write("prod/t/pub/policy", allow(&home, "user/2001", &["kms:GetSecretValue"]));
@@ -197,7 +179,7 @@ look()
 /// The pages of a descriptor are its opener's, whoever reads from it.
 #[test]
 fn a_page_is_not_kept_for_who_has_opened_and_may_not_read() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.write("prod/s/policy", allow(&home, "user/2001", &["kms:GetSecretValue"]));
     let script = "out = os.open('/dev/null', os.O_WRONLY)
 be(2001)
@@ -214,7 +196,7 @@ except OSError as error: print(error.errno)
 
 #[test]
 fn lists_are_decided_on_by_their_own_action_and_at_each_look() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.ok("chmod 755 prod/s; echo a=b > prod/s/tags");
     mount.write("prod/s/policy", statement("Deny", &home, "user/2003", &["kms:ListTagResources"]));
     let asked = r#"{\"Action\":\"ListTagResources\",\"ResourceType\":\"secret\",\"DKMSInstanceId\":\"prod\"}"#;
@@ -237,7 +219,7 @@ except OSError as error: print(error.errno)
 /// What is open of an instance or a key is decided on at each write as well.
 #[test]
 fn a_state_is_written_by_nobody_whom_it_was_handed_to() {
-    let (mount, _) = mount();
+    let (mount, _) = closed_mount();
     for (file, words) in [("prod/.instance/state", "Unavailable"), ("prod/.keys/default/state", "Disabled")] {
         let script = format!(
             "f = os.open('{file}', os.O_WRONLY)
@@ -253,7 +235,7 @@ except OSError as error: print(error.errno)
 
 #[test]
 fn another_accounts_root_does_not_administer_the_store() {
-    let (mut mount, _) = mount();
+    let (mut mount, _) = closed_mount();
     remount(&mut mount, Some(SHAREE));
     for script in ["cat .kmsfs/backup", "cat .kmsfs/events", "ls prod", "ls prod/.keys"] {
         mount.fails(script);

@@ -30,6 +30,7 @@ mod limits;
 mod maps;
 mod metrics;
 mod moving;
+mod people;
 mod policies;
 mod readers;
 mod refusals;

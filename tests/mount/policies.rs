@@ -5,9 +5,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use serde_json::{Value as Json, json};
 
-use crate::decisions::home_number;
 use crate::harness::{KMSFS, Mount, text};
 use crate::maps::Map;
+use crate::people::closed_mount;
 
 /// Opens a file, and says for each line what reading it comes to.
 const READS: &str = "import os, sys
@@ -76,15 +76,6 @@ impl Drop for Reader {
     }
 }
 
-/// A mount with a secret that the bits give to root alone, and its own account's number.
-fn mount() -> (Mount, String) {
-    let mount = Mount::new();
-    mount.secret("prod/s", "pin");
-    mount.ok("chmod 755 . prod; chmod 700 prod/s; chmod 600 prod/s/current");
-    let home = home_number(&mount);
-    (mount, home)
-}
-
 fn statement(home: &str, effect: &str, who: &str, actions: &str) -> Json {
     json!({ "Sid": format!("{effect} {who}"), "Effect": effect, "Principal": { "RAM": format!("acs:ram::{home}:{who}") },
         "Action": actions, "Resource": "*" })
@@ -96,7 +87,7 @@ fn policy(statements: &[Json]) -> String {
 
 #[test]
 fn what_is_open_is_decided_anew() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     let denied = libc::EACCES.to_string();
     let allowed = policy(&[statement(&home, "Allow", "user/4001", "kms:*")]);
     let other = policy(&[statement(&home, "Allow", "user/4002", "kms:*")]);
@@ -129,7 +120,7 @@ fn what_is_open_is_decided_anew() {
 /// A descriptor that was passed on is read by who reads, not by who opened it.
 #[test]
 fn a_descriptor_that_was_passed_on_is_its_readers() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.write(
         "prod/s/policy",
         policy(&[
@@ -150,7 +141,7 @@ fn a_descriptor_that_was_passed_on_is_its_readers() {
 
 #[test]
 fn a_policy_that_takes_the_right_away_ends_maps() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     let of = |who: &str| policy(&[statement(&home, "Allow", who, "kms:*")]);
     let file = "prod/s/versions/v1";
     mount.write("prod/s/policy", of("user/4001"));
@@ -182,7 +173,7 @@ fn kmsfs(mount: &Mount, args: &[&str], input: &str) -> Output {
 
 #[test]
 fn policies_have_verbs() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     let show = || text(&kmsfs(&mount, &["policy", "show", "prod/s"], "").stdout);
     let default: Json = serde_json::from_str(&show()).unwrap();
     assert_eq!(default["Statement"][0]["Principal"]["RAM"], json!([format!("acs:ram::{home}:*")]));
@@ -225,7 +216,7 @@ fn policies_have_verbs() {
 /// (who, action, decision, exit code)
 #[test]
 fn a_policy_can_be_tried() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     mount.ok("mkdir prod/.keys/k");
     mount.write(
         "prod/s/policy",
@@ -268,7 +259,7 @@ fn a_policy_can_be_tried() {
 /// A policy goes on deciding while the secret is scheduled: who may look at it, restore it and purge it.
 #[test]
 fn what_is_scheduled_is_decided_alike() {
-    let (mount, home) = mount();
+    let (mount, home) = closed_mount();
     let lets = |who: &str, actions: &str| statement(&home, "Allow", who, actions);
     let statements = [
         lets("user/4001", "kms:DeleteSecret"),

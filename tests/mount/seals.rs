@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt as _;
 use serde_json::json;
 
 use crate::api::{done, refused};
-use crate::decisions::{SHAREE, remount};
 use crate::harness::{Mount, close, errno};
 use crate::maps::Map;
+use crate::people::{SHAREE, remount};
 
 const VERSION: &str = "prod/s/versions/v1";
 const SEAL: &str = "echo Unavailable > prod/.instance/state";

@@ -5,27 +5,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::decisions::{OUTSIDER, SHAREE, home_number, remount};
 use crate::harness::{Mount, text};
+use crate::people::{self, OUTSIDER, SHAREE, allow, as_user, home_number, remount};
 
 /// A right that ends at a time has ended by then.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn allow(home: &str, who: &str, actions: &[&str]) -> String {
-    json!({ "Version": "1", "Statement": [{ "Effect": "Allow", "Principal": { "RAM": format!("acs:ram::{home}:{who}") },
-        "Action": actions, "Resource": "*" }] })
-    .to_string()
-}
-
-/// A user without groups does `script`.
-fn as_user(uid: u32, script: &str) -> String {
-    format!("setpriv --reuid {uid} --regid {uid} --clear-groups bash -c '{script}'")
-}
-
+/// The user `uid`, without groups, may not do `script`.
 #[track_caller]
 fn denied(mount: &Mount, uid: u32, script: &str) {
-    let said = mount.fails(&as_user(uid, script));
-    assert!(said.contains("denied") || said.contains("not permitted"), "{script}: {said}");
+    people::denied(mount, &as_user(uid, script));
 }
 
 /// `prod/closed`, which is root's alone; below it the secret `s`, and everybody's `open` with its secret and directory.
