@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kmsfs::crypto::{KdfParams, Source};
 use kmsfs::id::{NodeId, OpId, VersionNo};
 use kmsfs::secret::{Component, InstanceName, RecoveryWindow, StageLabel, Tags, VersionId};
 use kmsfs::store::{SqliteStore, Store};
-use kmsfs::time::Timestamp;
+use kmsfs::time::{Timestamp, Uptime};
 use kmsfs::value::Value;
 use kmsfs::vault::{AccessChange, Caller, Clock, Draft, Loaded, Owner, Vault, Written, init, unlock};
 use serde_json::{Value as Json, json};
@@ -31,6 +32,10 @@ struct Ticking(AtomicU64);
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.fetch_add(1_000_000_007, Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Uptime {
+        Uptime { boot: "one".into(), up: Duration::from_nanos(self.now().0) }
     }
 }
 

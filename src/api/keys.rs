@@ -130,7 +130,7 @@ pub fn schedule(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body
         asked.waits()?;
     }
     let window = KeyWindow::of_days(days.parse().map_err(|_| Refusal::BadKeyWindow)?)?;
-    let order = KeyOrder::Schedule { due: window.end(asked.vault.now()), forced };
+    let order = KeyOrder::Schedule { due: window.end(asked.vault.moment()?), forced };
     asked.change(|vault, caller| vault.set_key_state(caller, key.id(), order))?;
     Ok(Body::Json(if forced { doomed(asked, &key)? } else { Map::new() }))
 }

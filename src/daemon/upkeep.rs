@@ -1,5 +1,5 @@
 //! What a mounted store needs beside its callers: a slow walk over all of it that finds damage before a reader does,
-//! shredding that failed tried again, a look for the next purge, and data keys that follow a rotation of their key.
+//! shredding that failed tried again, the end of secrets and keys that are due, and data keys that follow a rotation of their key.
 //!
 //! One thread of the lowest priority. It reads a page, then waits, and ends at once when it is told to. Knows no row and no
 //! rule: what is looked for stands in `vault`.
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::vault::{Rewrapped, SCRUB_PAGE, Vault};
+use crate::vault::{Ended, Rewrapped, SCRUB_PAGE, Vault};
 
 /// The first pass comes when a mount's first callers have been served.
 const FIRST: Duration = Duration::from_secs(5);
@@ -27,6 +27,8 @@ const MEASURE: Duration = Duration::from_secs(5);
 /// How often shredding that failed is tried again, and records that could not be read; how often it is kept which secrets were read;
 /// and how old the next purge may be that is shown.
 const RETRY: Duration = Duration::from_secs(60);
+/// Between two commits that end what is due: so long that who writes meanwhile does not wait for more than one.
+const BREATH: Duration = Duration::from_millis(5);
 /// The lowest priority.
 const NICE: i32 = 19;
 
@@ -45,8 +47,9 @@ pub fn keep_up(vault: Arc<Vault>) -> io::Result<Upkeep> {
             log::warn!("the scrub has the priority of readers: {error}");
         }
         vault.look_for_purges();
-        let mut rest =
-            Rest { vault: &vault, stopped, retried: Instant::now(), rewraps: Instant::now(), unaudited: false };
+        let now = Instant::now();
+        let mut rest = Rest { vault: &vault, stopped, retried: now, rewraps: now, ends: now, unaudited: false };
+        rest.end_what_is_due();
         rest.rewrap();
         let mut wait = FIRST;
         while rest.wait(wait) {
@@ -78,6 +81,8 @@ struct Rest<'a> {
     retried: Instant,
     /// From when on data keys may follow a rotation.
     rewraps: Instant,
+    /// From when on what is due may be ended.
+    ends: Instant,
     /// Whether the store could not be told how far the audit has come.
     unaudited: bool,
 }
@@ -94,12 +99,16 @@ impl Rest<'_> {
             }
             self.vault.measure();
             self.rewrap();
+            self.end_what_is_due();
             self.keep_audited();
             if self.retried.elapsed() >= RETRY {
                 self.retried = Instant::now();
                 self.vault.shred_what_is_owed();
                 self.vault.scrub_unread();
                 self.vault.look_for_purges();
+                if let Err(error) = self.vault.keep_steady(false) {
+                    log::warn!("how much time has passed is not kept yet: {error}");
+                }
                 if let Err(error) = self.vault.keep_reads(false) {
                     log::warn!("when secrets were last read is not kept yet: {error}");
                 }
@@ -119,6 +128,28 @@ impl Rest<'_> {
             log::warn!("the store does not know how far the audit has come: {error}");
         }
         self.unaudited = outcome.is_err();
+    }
+
+    /// Purges secrets and destroys keys whose time has come.
+    fn end_what_is_due(&mut self) {
+        if Instant::now() < self.ends {
+            return;
+        }
+        let go_on = || matches!(self.stopped.recv_timeout(BREATH), Err(RecvTimeoutError::Timeout));
+        match self.vault.end_what_is_due(go_on) {
+            Ok(Ended { secrets: 0, keys: 0, failed: 0 }) => {}
+            Ok(Ended { secrets, keys, failed }) => {
+                log::info!("{secrets} secrets were purged and {keys} keys destroyed: their recovery windows are over");
+                if failed > 0 {
+                    log::error!("{failed} secrets or keys are due and could not be ended");
+                    self.ends = Instant::now() + AGAIN;
+                }
+            }
+            Err(error) => {
+                log::warn!("what is due is not ended yet: {error}");
+                self.ends = Instant::now() + RETRY;
+            }
+        }
     }
 
     /// Has data keys follow a rotation of their key, where there was one.

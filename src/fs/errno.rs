@@ -175,7 +175,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         Unsupported(_) => libc::EOPNOTSUPP,
         Sealed => libc::EKEYEXPIRED,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
-        KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | KeyInUse { .. } | DefaultKey => libc::EBUSY,
+        KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } | KeyInUse { .. } | DefaultKey => libc::EBUSY,
         NotYourScratch
         | NotPermitted { .. }
         | Denied { .. }

@@ -5,7 +5,7 @@ use super::{
     DESCRIPTION_MAX, DataType, Deletion, Policy, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version, VersionId,
 };
 use crate::id::{NodeId, VersionNo};
-use crate::time::Timestamp;
+use crate::time::{Moment, Timestamp};
 
 /// A decision: the record as it will be, and what comes and goes with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,13 +245,13 @@ pub fn set_key(secret: &Secret, key: NodeId, now: Timestamp) -> Result<Change, R
 }
 
 /// DeleteSecret with a recovery window.
-pub fn delete(secret: &Secret, window: RecoveryWindow, now: Timestamp) -> Result<Change, Refusal> {
+pub fn delete(secret: &Secret, window: RecoveryWindow, now: Moment) -> Result<Change, Refusal> {
     secret.not_scheduled()?;
     if secret.is_draft() {
         return Err(Refusal::NotFound);
     }
     let mut after = secret.clone();
-    after.deletion = Some(Deletion { requested: now, purge_at: now.plus_days(window.days()) });
+    after.deletion = Some(Deletion::within(window, now));
     after.generation = after.generation.wrapping_add(1);
     Ok(Change::of(after))
 }

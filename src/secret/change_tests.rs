@@ -9,6 +9,11 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp(seconds * 1_000_000_000)
 }
 
+/// A moment that both clocks have alike.
+fn both(wall: Timestamp) -> Moment {
+    Moment { wall, steady: crate::time::Steady(wall.0) }
+}
+
 fn draft() -> Secret {
     Secret::draft(SecretName::parse("db/password").unwrap(), NodeId(70), at(1))
 }
@@ -109,12 +114,12 @@ fn a_clock_that_is_set_back_takes_no_time_back() {
         late(rename_stage(&labelled, &label("x"), &label("y"), early)),
         late(set_tags(&before, Tags::parse_file(b"a=b").unwrap(), early)),
         late(set_description(&before, b"text", early)),
-        late(restore(&late(delete(&before, RecoveryWindow::DEFAULT, early)), early)),
+        late(restore(&late(delete(&before, RecoveryWindow::DEFAULT, both(early))), early)),
     ] {
         assert!(after.updated >= before.updated && after.created == before.created);
     }
     assert!(late(set_key(&draft(), NodeId(71), at(0))).updated >= at(1));
-    let deletion = late(delete(&before, RecoveryWindow::DEFAULT, early)).deletion.unwrap();
+    let deletion = late(delete(&before, RecoveryWindow::DEFAULT, both(early))).deletion.unwrap();
     assert_eq!(deletion.purge_at, early.plus_days(30), "days are counted by the clock that will end them");
 }
 
@@ -185,7 +190,7 @@ fn descriptions_are_text_of_8192_bytes() {
 #[test]
 fn a_scheduled_secret_takes_no_change_but_a_restore() {
     let secret = with_versions(2);
-    let deleted = delete(&secret, RecoveryWindow::DEFAULT, at(5)).unwrap().secret;
+    let deleted = delete(&secret, RecoveryWindow::DEFAULT, both(at(5))).unwrap().secret;
     let purge_at = at(5).plus_days(30);
     assert_eq!(deleted.deletion.as_ref().map(|deletion| deletion.purge_at), Some(purge_at));
     let refusal = Refusal::InDeleteWindow { purge_at };
@@ -196,14 +201,14 @@ fn a_scheduled_secret_takes_no_change_but_a_restore() {
         set_tags(&deleted, Tags::default(), at(6)),
         set_description(&deleted, b"x", at(6)),
         set_key(&deleted, NodeId(1), at(6)),
-        delete(&deleted, RecoveryWindow::DEFAULT, at(6)),
+        delete(&deleted, RecoveryWindow::DEFAULT, both(at(6))),
     ] {
         assert_eq!(refused, Err(refusal.clone()));
     }
     let restored = restore(&deleted, at(7)).unwrap().secret;
     assert_eq!((&restored.versions, &restored.stages), (&secret.versions, &secret.stages));
     assert_eq!(restore(&restored, at(8)), Err(Refusal::NotScheduled));
-    assert_eq!(delete(&draft(), RecoveryWindow::DEFAULT, at(8)), Err(Refusal::NotFound));
+    assert_eq!(delete(&draft(), RecoveryWindow::DEFAULT, both(at(8))), Err(Refusal::NotFound));
 }
 
 #[test]
@@ -256,7 +261,7 @@ proptest! {
                 },
                 Step::Move(l, to) => move_stage(&secret, &numbered_label(l), &id(&format!("v{to}")), None, now),
                 Step::Remove(l) => remove_stage(&secret, &numbered_label(l), None, now),
-                Step::Delete => delete(&secret, RecoveryWindow::DEFAULT, now),
+                Step::Delete => delete(&secret, RecoveryWindow::DEFAULT, both(now)),
                 Step::Restore => restore(&secret, now),
             };
             let Ok(change) = change else { continue };

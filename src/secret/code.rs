@@ -57,7 +57,7 @@ impl Refusal {
             BadTagValue { .. } => "InvalidParameter.TagValue",
             DuplicateTag { .. } | DuplicateTagKey { .. } => "Duplicate.TagKey",
             Unsupported(_) => "UnsupportedOperation",
-            KeyChosen | KeyStateStays | KeyNotScheduled | KeyNotDue { .. } => "Rejected.StateModifiedFailed",
+            KeyChosen | KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } => "Rejected.StateModifiedFailed",
             NotYourScratch
             | NotPermitted { .. }
             | Denied { .. }
@@ -114,6 +114,7 @@ impl Refusal {
             KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
             Sealed => Some("`echo Running` into the instance's .instance/state, or `kmsfs unseal`"),
             OverQuota { .. } => Some(MAKE_ROOM),
+            ClockHeld { .. } => Some("the daemon destroys it when it has: `status` says how far the steady clock is behind"),
             KeyDenies { .. } => Some("`cat` the key's policy in .keys/; the owner of the instance sets it"),
             Denied { .. } => Some("`kmsfs policy test` says who may do what"),
             KeyDisabled => Some("`echo Enabled` into the key's state, or `kmsfs key enable`"),

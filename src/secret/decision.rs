@@ -19,6 +19,8 @@ pub enum Grant {
     Mode,
     /// The policy's statement of this number, from 1.
     Statement(usize),
+    /// Nobody asks: its time has come, and the daemon does it.
+    Due,
 }
 
 /// Why somebody may not.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::time::Timestamp;
+use crate::time::{Moment, Steady, Timestamp};
 
 const DAYS_MIN: u16 = 7;
 const DAYS_MAX: u16 = 30;
@@ -36,13 +36,41 @@ impl RecoveryWindow {
 pub struct Deletion {
     /// When it was asked for.
     pub requested: Timestamp,
-    /// From when on the values may be destroyed: the end of the window that was set at the request.
+    /// From when on the values may be destroyed: the end of the window that was set at the request,
     pub purge_at: Timestamp,
+    /// and not before the steady clock has come to this, whatever the wall clock says. Those that were scheduled before it was kept have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Steady>,
+}
+
+impl Deletion {
+    /// One that is asked for at `now`.
+    pub fn within(window: RecoveryWindow, now: Moment) -> Self {
+        let due = now.plus_days(window.days());
+        Self { requested: now.wall, purge_at: due.wall, steady: Some(due.steady) }
+    }
+
+    /// When the values may be destroyed, by both clocks.
+    pub fn due(&self) -> Moment {
+        // The steady clock began after such a request.
+        let window = Steady(self.purge_at.0.saturating_sub(self.requested.0));
+        Moment { wall: self.purge_at, steady: self.steady.unwrap_or(window) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deletion_is_due_by_both_clocks() {
+        let now = Moment { wall: Timestamp(1_000), steady: Steady(50) };
+        let deletion = Deletion::within(RecoveryWindow::parse(b"7").unwrap(), now);
+        assert_eq!((deletion.requested, deletion.due()), (now.wall, now.plus_days(7)));
+        let old: Deletion = serde_json::from_str(r#"{"requested":1000,"purge_at":604800000001000}"#).unwrap();
+        assert_eq!(old.due(), Moment { wall: now.wall.plus_days(7), steady: Steady(0).plus_days(7) });
+    }
 
     #[test]
     fn seven_to_thirty_days() {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::time::Timestamp;
+use crate::time::{Moment, Steady, Timestamp};
 
 /// Most versions of a key: a daily rotation for a year. All of them are kept, and stand in its record.
 pub const KEY_VERSIONS_MAX: usize = 366;
@@ -19,8 +19,11 @@ pub enum KeyState {
     Disabled,
     /// Not any more, unless the deletion is taken back in time.
     PendingDeletion {
-        /// When its material may be destroyed.
+        /// When its material may be destroyed,
         due: Timestamp,
+        /// and not before the steady clock has come to this. Those that were scheduled before it was kept have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steady: Option<Steady>,
         /// Whether it will be, though secrets are under it: their values can never be read again then.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         forced: bool,
@@ -39,7 +42,7 @@ pub enum KeyOrder {
     /// ScheduleKeyDeletion.
     Schedule {
         /// When its window is over.
-        due: Timestamp,
+        due: Moment,
         /// Also where secrets are under it.
         forced: bool,
     },
@@ -84,7 +87,7 @@ impl KeyWindow {
     }
 
     /// Its end, where it begins at `now`.
-    pub fn end(self, now: Timestamp) -> Timestamp {
+    pub fn end(self, now: Moment) -> Moment {
         now.plus_days(self.0)
     }
 }
@@ -101,12 +104,13 @@ pub fn may_be_deleted(state: KeyState, uses: u64, is_default: bool) -> Result<()
 }
 
 /// Whether a key in `state` may be destroyed at `now`.
-pub fn may_be_destroyed(state: KeyState, now: Timestamp) -> Result<(), Refusal> {
-    match state {
-        KeyState::PendingDeletion { due, .. } if now >= due => Ok(()),
-        KeyState::PendingDeletion { due, .. } => Err(Refusal::KeyNotDue { due }),
-        KeyState::Enabled | KeyState::Disabled => Err(Refusal::KeyNotScheduled),
-        KeyState::Destroyed => Err(Refusal::KeyGone),
+pub fn may_be_destroyed(state: KeyState, now: Moment) -> Result<(), Refusal> {
+    match (state, state.due()) {
+        (_, Some(due)) if due.has_come(now) => Ok(()),
+        (_, Some(due)) if now.wall >= due.wall => Err(Refusal::ClockHeld { due: due.wall }),
+        (_, Some(due)) => Err(Refusal::KeyNotDue { due: due.wall }),
+        (KeyState::Destroyed, None) => Err(Refusal::KeyGone),
+        (KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion { .. }, None) => Err(Refusal::KeyNotScheduled),
     }
 }
 
@@ -122,7 +126,7 @@ impl KeyState {
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Enable) => Ok(KeyState::Enabled),
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Disable) => Ok(KeyState::Disabled),
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Schedule { due, forced }) => {
-                Ok(KeyState::PendingDeletion { due, forced })
+                Ok(KeyState::PendingDeletion { due: due.wall, steady: Some(due.steady), forced })
             }
             (KeyState::Enabled | KeyState::Disabled, KeyOrder::Cancel) => Err(Refusal::KeyNotScheduled),
         }
@@ -134,6 +138,18 @@ impl KeyState {
             KeyState::Enabled | KeyState::Disabled => Ok(()),
             KeyState::PendingDeletion { .. } => Err(Refusal::KeyPendingDeletion),
             KeyState::Destroyed => Err(Refusal::KeyGone),
+        }
+    }
+
+    /// When its material may be destroyed, by both clocks; `None` where that is not scheduled.
+    pub fn due(self) -> Option<Moment> {
+        match self {
+            KeyState::PendingDeletion { due, steady, .. } => {
+                // The steady clock began after such a request, whose window is not known any more.
+                let steady = steady.unwrap_or(Steady(0).plus_days(*KeyWindow::DAYS.end()));
+                Some(Moment { wall: due, steady })
+            }
+            KeyState::Enabled | KeyState::Disabled | KeyState::Destroyed => None,
         }
     }
 
@@ -168,7 +184,9 @@ impl fmt::Display for KeyState {
 mod tests {
     use super::*;
 
-    const PENDING: KeyState = KeyState::PendingDeletion { due: Timestamp(7), forced: false };
+    const DUE: Moment = Moment { wall: Timestamp(7), steady: Steady(5) };
+    const PENDING: KeyState =
+        KeyState::PendingDeletion { due: DUE.wall, steady: Some(DUE.steady), forced: false };
 
     #[test]
     fn a_state_takes_words() {
@@ -193,7 +211,7 @@ mod tests {
         let orders = [
             KeyOrder::Enable,
             KeyOrder::Disable,
-            KeyOrder::Schedule { due: Timestamp(7), forced: false },
+            KeyOrder::Schedule { due: DUE, forced: false },
             KeyOrder::Cancel,
         ];
         for (state, expected, usable) in [
@@ -208,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_key_ends_when_it_is_due_and_not_used() {
-        let forced = KeyState::PendingDeletion { due: Timestamp(7), forced: true };
+        let forced = KeyState::PendingDeletion { due: DUE.wall, steady: Some(DUE.steady), forced: true };
         for (state, uses, is_default, expected) in [
             (PENDING, 0, false, Ok(())),
             (PENDING, 1, false, Err(Refusal::KeyInUse { count: 1 })),
@@ -219,17 +237,21 @@ mod tests {
         ] {
             assert_eq!(may_be_deleted(state, uses, is_default), expected);
         }
-        let due = Timestamp(7);
-        for (state, now, expected) in [
-            (PENDING, 6, Err(Refusal::KeyNotDue { due })),
-            (PENDING, 7, Ok(())),
-            (PENDING, 8, Ok(())),
-            (KeyState::Enabled, 8, Err(Refusal::KeyNotScheduled)),
-            (KeyState::Disabled, 8, Err(Refusal::KeyNotScheduled)),
-            (KeyState::Destroyed, 8, Err(Refusal::KeyGone)),
+        let due = DUE.wall;
+        for (state, wall, steady, expected) in [
+            (PENDING, 6, 9, Err(Refusal::KeyNotDue { due })),
+            (PENDING, 7, 4, Err(Refusal::ClockHeld { due })),
+            (PENDING, 7, 5, Ok(())),
+            (PENDING, 8, 6, Ok(())),
+            (KeyState::Enabled, 8, 8, Err(Refusal::KeyNotScheduled)),
+            (KeyState::Disabled, 8, 8, Err(Refusal::KeyNotScheduled)),
+            (KeyState::Destroyed, 8, 8, Err(Refusal::KeyGone)),
         ] {
-            assert_eq!(may_be_destroyed(state, Timestamp(now)), expected, "{state} at {now}");
+            let now = Moment { wall: Timestamp(wall), steady: Steady(steady) };
+            assert_eq!(may_be_destroyed(state, now), expected, "{state} at {now:?}");
         }
+        let old: KeyState = serde_json::from_str(r#"{"PendingDeletion":{"due":7}}"#).unwrap();
+        assert_eq!(old.due(), Some(Moment { wall: due, steady: Steady(0).plus_days(366) }));
         for (days, good) in [(6, false), (7, true), (366, true), (367, false)] {
             assert_eq!(KeyWindow::of_days(days).is_ok(), good, "{days}");
         }

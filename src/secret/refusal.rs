@@ -240,6 +240,12 @@ pub enum Refusal {
         /// The end of the window.
         due: Timestamp,
     },
+    /// Its window is over by the machine's clock alone.
+    #[error("the key was due at {due}, but not so much time has passed for certain")]
+    ClockHeld {
+        /// The end of the window by the machine's clock.
+        due: Timestamp,
+    },
     /// Their values could never be read again.
     #[error("{count} secrets or drafts are under the key, those that are scheduled for deletion among them")]
     KeyInUse {

@@ -36,12 +36,13 @@ pub struct Disclosed {
     program: Option<(u64, u64)>,
 }
 
-/// What a record says of why something was granted: permission bits, which the kernel or the surface has held against the caller, or a
-/// statement of the policy.
+/// What a record says of why something was granted: permission bits, which the kernel or the surface has held against the caller, a
+/// statement of the policy, or that its time has come.
 fn reason(by: Grant) -> Cow<'static, str> {
     match by {
         Grant::Mode => "mode".into(),
         Grant::Statement(n) => format!("policy statement {n}").into(),
+        Grant::Due => "due".into(),
     }
 }
 

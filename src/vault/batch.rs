@@ -69,6 +69,11 @@ impl Batch {
         self.ops.is_empty() && self.steps.is_empty()
     }
 
+    /// How many rows it writes, but for what follows from it.
+    pub fn size(&self) -> usize {
+        self.ops.len() + self.steps.len()
+    }
+
     /// `count` node numbers in a row that were never given before; the first of them.
     pub fn new_nodes(&mut self, count: u32) -> Result<NodeId, VaultError> {
         let first = self.head.next_node;

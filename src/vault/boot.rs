@@ -6,7 +6,8 @@ use super::keyring::Keyring;
 use super::ledger::{HEAD_PLACE, Ledger, record_row, system_place};
 use super::node::{Node, Root};
 use super::slots::{slot_node, slot_records, try_slots};
-use super::{Access, Clock, UnlockError, Vault, VaultError, WallClock};
+use super::{Access, Clock, UnlockError, Vault, VaultError};
+use super::clock::MachineClock;
 use crate::crypto::{
     CryptoError, FORMAT, Head, Header, KdfParams, MasterKey, RecordContext, RowKey, SLOTS, SetDigest, SlotMark, Source,
     seal_slot,
@@ -34,13 +35,14 @@ pub fn init(store: &dyn Store, source: &Source<'_>, kdf: KdfParams, owner: Owner
     let header = Header::generate()?;
     let master = MasterKey::generate()?;
     let slot = seal_slot(header.store, 0, source, kdf, &master)?;
-    let now = WallClock.now();
+    let now = MachineClock::new().now();
     let access = Access { uid: owner.uid, gid: owner.gid, dir_mode: ROOT_MODE, value_mode: 0 };
     let root = Node::Root(Root {
         account: new_account()?,
         access,
         created: now,
         changed: now,
+        steady: None,
         passages: 0,
         was_opened: false,
     });

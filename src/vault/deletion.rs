@@ -53,7 +53,7 @@ impl Vault {
         let instance_id = loaded.instance_id();
         let instance = self.existing(instance_id)?;
         let usual = instance.as_instance().map_or(RecoveryWindow::DEFAULT, |instance| instance.recovery_window);
-        let change = secret::delete(&record, window.unwrap_or(usual), self.now())?;
+        let change = secret::delete(&record, window.unwrap_or(usual), self.moment()?)?;
         let directory = self.existing(loaded.place().parent)?;
         let index = self.index(instance_id, Domain::Trash, record.name.as_str())?;
         let place = Place { scope: instance_id, parent: trash_list(instance_id), index };
@@ -130,10 +130,7 @@ impl Vault {
             return Err(Refusal::NotScheduled.into());
         }
         let mut batch = Batch::new(&ledger, self.purpose(Action::ForceDeleteSecret, id)?);
-        for version in &record.versions {
-            self.drop_version(&mut batch, &loaded, version)?;
-        }
-        batch.delete(&loaded);
+        self.put_end(&mut batch, &loaded, &record)?;
         self.give_new_draft(&mut batch, loaded.instance_id(), &record)?;
         let outcome = self.commit(&mut ledger, batch, caller, Some(Reservation::standing()));
         self.dropped(id, &record.versions);
@@ -154,10 +151,7 @@ impl Vault {
             return Err(Refusal::NotFound.into());
         }
         let mut batch = Batch::new(&ledger, self.purpose(Action::ForceDeleteSecret, id)?);
-        for version in &record.versions {
-            self.drop_version(&mut batch, &loaded, version)?;
-        }
-        batch.delete(&loaded);
+        self.put_end(&mut batch, &loaded, &record)?;
         let directory = self.existing(loaded.place().parent)?;
         if !takes_name || self.has_directories(directory.id())? {
             self.give_new_draft(&mut batch, loaded.instance_id(), &record)?;
@@ -173,9 +167,18 @@ impl Vault {
         outcome
     }
 
+    /// The end of secret `record` and of all its values, in `batch`.
+    pub(super) fn put_end(&self, batch: &mut Batch, loaded: &Arc<Loaded>, record: &Secret) -> Result<(), VaultError> {
+        for version in &record.versions {
+            self.drop_version(batch, loaded, version)?;
+        }
+        batch.delete(loaded);
+        Ok(())
+    }
+
     /// A directory that outlives its purged secret, because others stand below it, gets a draft again. Its key is the instance's: nobody
     /// has chosen one for it.
-    fn give_new_draft(&self, batch: &mut Batch, instance: NodeId, record: &Secret) -> Result<(), VaultError> {
+    pub(super) fn give_new_draft(&self, batch: &mut Batch, instance: NodeId, record: &Secret) -> Result<(), VaultError> {
         let Some((parent, name)) = self.parent_of(instance, &record.name)? else { return Ok(()) };
         let Some(directory) = self.directory_named(&parent, &name)? else { return Ok(()) };
         let id = batch.new_nodes(1)?;

@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::secret::{self, Access, Put, PutOutcome, RecoveryWindow, Tags};
     use crate::store::Index;
-    use crate::time::Timestamp;
+    use crate::time::{Moment, Steady, Timestamp};
     use crate::vault::keys::new_key;
     use crate::vault::{Directory, Key, SecretNode};
 
@@ -283,7 +283,7 @@ mod tests {
         };
         let tagged = secret::set_tags(&one, Tags::parse_file(b"a=b\n").unwrap(), NOW).unwrap().secret;
         let described = secret::set_description(&one, b"text", NOW).unwrap().secret;
-        let deleted = secret::delete(&two, RecoveryWindow::DEFAULT, NOW).unwrap().secret;
+        let deleted = secret::delete(&two, RecoveryWindow::DEFAULT, Moment { wall: NOW, steady: Steady(0) }).unwrap().secret;
         let restored = secret::restore(&deleted, NOW).unwrap().secret;
         let keyed = secret::set_key(&draft, NodeId(80), NOW).unwrap().secret;
         let renewed = Secret { generation: 7, ..draft.clone() };
@@ -315,7 +315,7 @@ mod tests {
         let old = key(b"mine");
         let changed = [
             (Key { state: KeyState::Disabled, ..old.clone() }, "key-state"),
-            (Key { state: KeyState::PendingDeletion { due: NOW, forced: false }, ..old.clone() }, "key-state"),
+            (Key { state: KeyState::PendingDeletion { due: NOW, steady: None, forced: false }, ..old.clone() }, "key-state"),
             (Key { versions: vec![NOW; 2], ..old.clone() }, "key-rotated"),
             (Key { uses: 7, oldest: 2, description: "text".to_owned(), ..old.clone() }, ""),
         ];

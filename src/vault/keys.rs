@@ -135,17 +135,27 @@ impl Vault {
                 let instance = self.existing(loaded.instance_id())?;
                 let window =
                     instance.as_instance().map_or(RecoveryWindow::DEFAULT, |instance| instance.recovery_window);
-                KeyOrder::Schedule { due: KeyWindow::of_days(window.days())?.end(self.now()), forced: false }
+                KeyOrder::Schedule { due: KeyWindow::of_days(window.days())?.end(self.moment()?), forced: false }
             }
         })
     }
 
     /// The end of a key whose window is over: its material is overwritten, and no copy of it stays in the store's files. Irreversible.
     pub fn destroy_key(&self, caller: Caller, id: NodeId) -> Result<(), VaultError> {
+        let outcome = self.end_key(caller, id);
+        if is_made(&outcome) {
+            let _ledger = self.ledger()?;
+            self.shred_behind_purge();
+        }
+        outcome
+    }
+
+    /// The same, but for the copies.
+    pub(super) fn end_key(&self, caller: Caller, id: NodeId) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         let loaded = self.existing(id)?;
         let key = loaded.as_key().ok_or(VaultError::Unreadable { node: id })?;
-        secret::may_be_destroyed(key.state, self.now())?;
+        secret::may_be_destroyed(key.state, self.moment()?)?;
         secret::may_be_deleted(key.state, key.uses, self.is_default_key(&loaded)?)?;
         let mut batch = Batch::new(&ledger, Purpose::new(Action::DestroyKey, self.target(&loaded)));
         for no in 1..=key.primary() {
@@ -166,7 +176,6 @@ impl Vault {
         if is_made(&outcome) {
             self.keyring.forget_key(id);
             self.rewraps.store(true, Ordering::SeqCst);
-            self.shred_behind_purge();
         }
         outcome
     }

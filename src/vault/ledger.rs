@@ -252,11 +252,13 @@ impl Vault {
             match change {
                 Shown::Written { id, from, place, sealed, node } => {
                     self.purges.note(id, Some(&node));
+                    self.key_ends.note(id, Some(&node));
                     let record = Record { id, place, revision, sealed };
                     cache.write(Arc::new(Loaded { record, node }), from);
                 }
                 Shown::Removed { id, from } => {
                     self.purges.note(id, None);
+                    self.key_ends.note(id, None);
                     cache.remove(id, from);
                 }
             }

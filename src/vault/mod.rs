@@ -4,10 +4,10 @@
 //! readers take no lock but the cache's. It knows neither the kernel nor an engine's files, and decides nothing itself: what
 //! may happen stands in `secret`.
 //!
-//! Reading order: `node` (what is stored), `error`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
+//! Reading order: `node` (what is stored), `error`, `clock`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
 //! disk where that is possible), `batch`, `consequences`, `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
 //! `instances`, `policies`, `promise` (the verbs), `way`, `decisions` and `trial` (who may), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`,
-//! `rights` (telling of it), `purges`, `inherit`,
+//! `rights` (telling of it), `purges`, `due` (what ends by itself), `inherit`,
 //! `boot` and `slots` (making and
 //! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `counted`, `scrub` (whether it is whole and the latest).
 //!
@@ -20,12 +20,14 @@ mod audited;
 mod batch;
 mod boot;
 mod cache;
+mod clock;
 mod consequences;
 mod counted;
 mod create;
 mod decisions;
 mod deletion;
 mod doubt;
+mod due;
 mod error;
 mod feed;
 mod happened;
@@ -58,7 +60,6 @@ mod way;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
@@ -66,8 +67,10 @@ pub use anchor::Anchor;
 pub use announce::Rotated;
 pub use audited::{Disclosed, outcome_of};
 pub use boot::{Owner, init, master_key, open, random_bytes, unlock};
+pub use clock::Clock;
 pub use create::Creation;
 pub use decisions::{Asking, Needs};
+pub use due::Ended;
 pub use error::{CommitError, StoreError, UnlockError, VaultError};
 pub use feed::{Event, Taken};
 pub use happened::{Subject, What};
@@ -90,9 +93,10 @@ pub use crate::secret::Access;
 use crate::secret::{Account, Grant};
 use crate::store::Store;
 pub use crate::store::{Reservation as Room, Snapshot};
-use crate::time::Timestamp;
+use crate::time::SteadyClock;
 use announce::Listeners;
 use cache::Cache;
+use clock::MachineClock;
 use doubt::Doubt;
 use feed::Feed;
 use inherit::Heir;
@@ -107,21 +111,6 @@ use rows::ReadLately;
 use scrub::Walked;
 use shred::Owed;
 use values::Pins;
-
-/// Where the time comes from; tests bring their own.
-pub trait Clock: Send + Sync {
-    /// The moment; it may lie before an earlier answer, as a machine's clock may be set back.
-    fn now(&self) -> Timestamp;
-}
-
-/// The machine's clock.
-struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_system(SystemTime::now())
-    }
-}
 
 /// Who asks, and under which id the change is remembered.
 #[derive(Debug, Clone, Copy)]
@@ -147,6 +136,8 @@ pub struct Vault {
     store: Disk,
     keyring: Keyring,
     clock: Arc<dyn Clock>,
+    /// None until somebody asks.
+    steady: Mutex<Option<SteadyClock>>,
     /// Taken by [`Vault::ledger`].
     ledger: Mutex<Ledger>,
     /// Why the ledger may not be what the disk has; locked for moments, so that who asks never waits for a disk.
@@ -163,6 +154,7 @@ pub struct Vault {
     feed: Feed,
     rights: Rights,
     purges: Purges,
+    key_ends: Purges,
     /// Whether there may be data keys under an older version of their key.
     rewraps: AtomicBool,
     trail: OnceLock<Trail>,
@@ -185,7 +177,8 @@ impl Vault {
         Self {
             store: Disk::new(store),
             keyring,
-            clock: Arc::new(WallClock),
+            clock: Arc::new(MachineClock::new()),
+            steady: Mutex::default(),
             ledger: Mutex::new(ledger),
             doubt: Mutex::default(),
             cache: Mutex::default(),
@@ -198,7 +191,8 @@ impl Vault {
             listeners: Listeners::default(),
             feed: Feed::default(),
             rights: Rights::default(),
-            purges: Purges::default(),
+            purges: Purges::of_secrets(),
+            key_ends: Purges::of_keys(),
             rewraps: AtomicBool::new(true),
             trail: OnceLock::new(),
             heir: Heir::default(),
@@ -209,17 +203,6 @@ impl Vault {
             unread: Mutex::default(),
             counts: Mutex::new(counts),
         }
-    }
-
-    /// The same vault under another clock.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// The moment as the vault sees it.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 
     /// Leaves the store at rest: it knows how far the audit has come, and the engine's log is emptied, so that its files can be

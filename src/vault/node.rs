@@ -12,7 +12,7 @@ use crate::secret::{
     Access, Account, InstanceName, InstanceState, KeyName, KeyState, Policy, Quota, RecoveryWindow, Secret, SecretName,
 };
 use crate::store::{Place, Record};
-use crate::time::Timestamp;
+use crate::time::{SteadyClock, Timestamp};
 
 /// Permission bits of a new secret's directory: nothing for others.
 pub const NEW_DIR_MODE: u16 = 0o750;
@@ -32,6 +32,9 @@ pub struct Root {
     pub created: Timestamp,
     /// When an instance was made, or the access last changed.
     pub changed: Timestamp,
+    /// The clock that nobody sets, as far as it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady: Option<SteadyClock>,
     /// How many instances lead to a secret whose policy lets somebody come.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub passages: u32,

@@ -71,6 +71,8 @@ impl Vault {
         let by_statement =
             |n| record.policy.as_ref().and_then(|policy| policy.statement(n)).map(|cited| cited.to_string());
         match grant {
+            // Nobody is tried as the daemon.
+            Grant::Due => "its time has come".to_owned(),
             Grant::Mode => "owner, group and mode".to_owned(),
             Grant::Statement(n) => by_statement(n).unwrap_or_else(|| format!("statement {n}")),
         }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kmsfs::crypto::{KdfParams, Source};
 use kmsfs::fs::{Entry, Fault, Gesture, Handle, How, Ino, Options, Reading, Tree, Who};
 use kmsfs::id::OpId;
 use kmsfs::store::{MemoryStore, SqliteStore, Store};
-use kmsfs::time::Timestamp;
+use kmsfs::time::{Timestamp, Uptime};
 use kmsfs::vault::{Clock, Owner, Vault, init, unlock};
 
 use crate::op::{Op, Path};
@@ -28,6 +29,10 @@ pub struct TestClock(AtomicU64);
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
+    }
+
+    fn uptime(&self) -> Uptime {
+        Uptime { boot: "one".into(), up: Duration::from_nanos(self.now().0) }
     }
 }
 

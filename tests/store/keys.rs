@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kmsfs::crypto::{KdfParams, Source};
 use kmsfs::id::{NodeId, OpId, VersionNo};
 use kmsfs::secret::{InstanceName, KeyName, KeyOrder, KeyWindow, SecretName, Terms};
 use kmsfs::store::{SqliteStore, Store, Table};
-use kmsfs::time::Timestamp;
+use kmsfs::time::{Timestamp, Uptime};
 use kmsfs::value::Value;
 use kmsfs::vault::{Caller, Clock, Creation, Owner, Vault, init, unlock};
 
@@ -22,6 +23,10 @@ struct Set(AtomicU64);
 impl Clock for Set {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Uptime {
+        Uptime { boot: "one".into(), up: Duration::from_nanos(self.now().0) }
     }
 }
 
@@ -73,7 +78,7 @@ fn what_was_destroyed_is_in_no_file() {
     let vault = unlock(store.clone(), &SOURCE).unwrap().with_clock(clock.clone());
     let instance = vault.make_instance(caller(), InstanceName::parse(b"prod").unwrap(), 0o755).unwrap().id();
     let schedule = |key: NodeId, days: u16| {
-        let due = KeyWindow::of_days(days).unwrap().end(vault.now());
+        let due = KeyWindow::of_days(days).unwrap().end(vault.moment().unwrap());
         vault.set_key_state(caller(), key, KeyOrder::Schedule { due, forced: false }).unwrap();
     };
     let (mut kept, mut gone, mut due, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kmsfs::crypto::{Source, key_ref};
 use kmsfs::id::{NodeId, VersionNo};
 use kmsfs::secret::{Component, KeyName, KeyOrder, KeyState, KeyWindow, KeyWord, Refusal, SecretName};
 use kmsfs::store::{Expect, Op, Store as _, Table};
-use kmsfs::time::Timestamp;
+use kmsfs::time::{Timestamp, Uptime};
 use kmsfs::value::Value;
 use kmsfs::vault::{Clock, Creation, Draft, Vault, VaultError, unlock};
 
@@ -21,6 +22,10 @@ struct Set(AtomicU64);
 impl Clock for Set {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Uptime {
+        Uptime { boot: "one".into(), up: Duration::from_nanos(self.now().0) }
     }
 }
 
@@ -54,7 +59,7 @@ impl Keyed {
     }
 
     fn schedule(&self, days: u16) -> Result<(), VaultError> {
-        let due = KeyWindow::of_days(days).unwrap().end(self.vault.now());
+        let due = KeyWindow::of_days(days).unwrap().end(self.vault.moment().unwrap());
         self.vault.set_key_state(caller(), self.key, KeyOrder::Schedule { due, forced: false })
     }
 
@@ -197,7 +202,7 @@ fn a_key_ends_when_its_window_is_over_and_not_before() {
 fn a_default_key_stays() {
     let keyed = Keyed::new();
     let default = keyed.vault.key_named(keyed.room.instance, &KeyName::default_key()).unwrap().unwrap().id();
-    let due = keyed.vault.now();
+    let due = keyed.vault.moment().unwrap();
     let scheduled = keyed.vault.set_key_state(caller(), default, KeyOrder::Schedule { due, forced: false });
     assert_eq!(refused(scheduled), Refusal::DefaultKey);
     assert_eq!(refused(keyed.vault.write_key_state(caller(), default, KeyWord::PendingDeletion)), Refusal::DefaultKey);
@@ -234,7 +239,7 @@ fn a_key_that_is_forced_to_end_takes_its_values_along() {
     let (_, draft) = keyed.draft("draft");
     assert_eq!(refused(keyed.schedule(7)), Refusal::KeyInUse { count: 3 });
     let force = |days| {
-        let due = KeyWindow::of_days(days).unwrap().end(vault.now());
+        let due = KeyWindow::of_days(days).unwrap().end(vault.moment().unwrap());
         vault.set_key_state(caller(), keyed.key, KeyOrder::Schedule { due, forced: true })
     };
     force(7).unwrap();
@@ -278,7 +283,7 @@ fn another_key_of_the_name_brings_nothing_back() {
     let vault = &keyed.vault;
     let (_, secret) = keyed.draft("doomed");
     keyed.put(secret);
-    let due = KeyWindow::of_days(7).unwrap().end(vault.now());
+    let due = KeyWindow::of_days(7).unwrap().end(vault.moment().unwrap());
     vault.set_key_state(caller(), keyed.key, KeyOrder::Schedule { due, forced: true }).unwrap();
     keyed.pass(7);
     vault.destroy_key(caller(), keyed.key).unwrap();

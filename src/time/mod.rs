@@ -1,9 +1,19 @@
 //! A moment, as pure code takes it: given, never asked for.
+//!
+//! Two clocks tell it. The wall clock is what people mean, and can be set; the steady clock ([`SteadyClock`]) counts what has passed
+//! for certain, and cannot. What must not happen too early waits for both.
+
+mod steady;
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+pub use steady::{Moment, Steady, SteadyClock, Uptime};
+
+/// Nanoseconds in a day.
+const DAY: u64 = 86_400 * 1_000_000_000;
 
 /// Nanoseconds since 1970-01-01T00:00:00Z, to the year 2554.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,7 +25,7 @@ const LOCAL_LEN: usize = 19;
 impl Timestamp {
     /// The moment `days` days later.
     pub fn plus_days(self, days: u16) -> Self {
-        Self(self.0.saturating_add(u64::from(days) * 86_400 * 1_000_000_000))
+        Self(self.0.saturating_add(u64::from(days) * DAY))
     }
 
     /// For a stat(2) answer.
