@@ -34,6 +34,7 @@ const fn changing(name: &'static str, action: Action, act: Act) -> Row {
 const ACTIONS: &[Row] = &[
     changing("CreateSecret", A::CreateSecret, values::create),
     changing("PutSecretValue", A::PutSecretValue, values::put),
+    changing("DestroySecretVersion", A::DestroySecretVersion, values::destroy_version),
     reads("GetSecretValue", A::GetSecretValue, values::get),
     reads("BatchGetSecretValue", A::GetSecretValue, values::get_batch),
     reads("DescribeSecret", A::DescribeSecret, secrets::describe),

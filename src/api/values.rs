@@ -64,6 +64,7 @@ pub fn put(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Api
     let id = version_id(request, "VersionId")?;
     let (value, kind) = secret_data(request)?;
     let stages = stages_of(request)?;
+    let if_current = version_id(request, "IfCurrentVersion")?;
     asked.end(request, action)?;
     match &id {
         // A file is made in `versions/`,
@@ -76,7 +77,7 @@ pub fn put(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Api
         found.allow(asked, Right::Change, Action::UpdateSecretVersionStage)?;
     }
     found.record.not_scheduled()?;
-    let draft = Draft { id: id.clone(), stages, kind: Some(kind), ..Draft::of(&value) };
+    let draft = Draft { id: id.clone(), stages, kind: Some(kind), if_current, ..Draft::of(&value) };
     let secret = found.secret.id();
     asked.change(|vault, caller| vault.put_value(caller, secret, draft).map(|_| ()))?;
     let found = asked.again_found(&found)?;
@@ -89,6 +90,18 @@ pub fn put(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, Api
         "VersionId": version.map_or("", |version| version.id.as_str()),
         "VersionStages": version.map_or(Json::Null, |version| stage_list(&found, version)),
     }))
+}
+
+/// DestroySecretVersion: the end of one version without a label, which KMS has no action for.
+pub fn destroy_version(asked: &mut Asked<'_>, request: &mut Members<'_>) -> Result<Body, ApiError> {
+    let action = Action::DestroySecretVersion;
+    let found = asked.named(request, action)?;
+    let id = version_id(request, "VersionId")?.ok_or(ApiError::Missing("VersionId"))?;
+    asked.end(request, action)?;
+    found.allow(asked, Right::Change, action)?;
+    let secret = found.secret.id();
+    asked.change(|vault, caller| vault.destroy_version(caller, secret, &id))?;
+    Ok(Body::Json(object! { "SecretName": found.record.name.as_str(), "VersionId": id.as_str() }))
 }
 
 /// GetSecretValue.

@@ -77,6 +77,7 @@ enum Verb {
     Trash(data::trash::TrashArgs),
     Restore(data::restore::RestoreArgs),
     Purge(data::purge::PurgeArgs),
+    Destroy(data::destroy::DestroyArgs),
     Tag(data::tag::TagArgs),
     Untag(data::untag::UntagArgs),
     Policy(data::policy::PolicyArgs),
@@ -161,6 +162,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         | Verb::Trash(_)
         | Verb::Restore(_)
         | Verb::Purge(_)
+        | Verb::Destroy(_)
         | Verb::Tag(_)
         | Verb::Untag(_)
         | Verb::Policy(_)
@@ -192,6 +194,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         Verb::Trash(args) => data::trash::run(&args),
         Verb::Restore(args) => data::restore::run(&args),
         Verb::Purge(args) => data::purge::run(&args),
+        Verb::Destroy(args) => data::destroy::run(&args),
         Verb::Tag(args) => data::tag::run(&args),
         Verb::Untag(args) => data::untag::run(&args),
         Verb::Policy(args) => return data::policy::run(&args),

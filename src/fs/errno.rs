@@ -174,8 +174,12 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | NotAnEntry(_) => libc::EPERM,
         Unsupported(_) => libc::EOPNOTSUPP,
         Sealed => libc::EKEYEXPIRED,
+        CurrentMoved { .. } => libc::ESTALE,
+        VersionLabelled { .. } => libc::EPERM,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
-        KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } | KeyInUse { .. } | DefaultKey => libc::EBUSY,
+        KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } | KeyInUse { .. } | DefaultKey => {
+            libc::EBUSY
+        }
         NotYourScratch
         | NotPermitted { .. }
         | Denied { .. }

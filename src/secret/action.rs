@@ -45,6 +45,8 @@ actions! {
     RestoreSecret,
     /// A purge: the end of a secret.
     ForceDeleteSecret,
+    /// The end of one version of a secret.
+    DestroySecretVersion,
     /// Reading tags.
     ListTagResources,
     /// Adding or changing tags.
@@ -118,8 +120,8 @@ impl Action {
             | RestoreSecret
             | Decrypt
             | GenerateDataKey => Some(self.name()),
-            // KMS has one action for both, with a parameter.
-            ForceDeleteSecret => Some(DeleteSecret.name()),
+            // KMS has one action for both, with a parameter; and none that destroys a version by itself.
+            ForceDeleteSecret | DestroySecretVersion => Some(DeleteSecret.name()),
             DescribeInstance | UpdateInstance | CreateSecret | GetSecretPolicy | SetSecretPolicy
             | GetRandomPassword | ListKeys | DescribeKey | CreateKey | EnableKey | DisableKey | UpdateKeyState
             | ScheduleKeyDeletion | CancelKeyDeletion | DestroyKey | RotateKey | ListKeyVersions
@@ -169,6 +171,7 @@ mod tests {
             (Action::PutSecretValue, Some("PutSecretValue"), false),
             (Action::DeleteSecret, Some("DeleteSecret"), false),
             (Action::ForceDeleteSecret, Some("DeleteSecret"), false),
+            (Action::DestroySecretVersion, Some("DeleteSecret"), false),
             (Action::Decrypt, Some("Decrypt"), true),
             (Action::SetSecretPolicy, None, false),
             (Action::CreateSecret, None, false),
@@ -176,6 +179,6 @@ mod tests {
             assert_eq!((action.in_policies(), action.is_for_guests()), (name, guests), "{action:?}");
         }
         let known = Action::ALL.iter().filter(|action| action.in_policies().is_some());
-        assert_eq!(known.count(), 15, "those of docs/policies.md, a purge, and two of keys");
+        assert_eq!(known.count(), 16, "those of docs/policies.md, a purge and a destruction, and two of keys");
     }
 }

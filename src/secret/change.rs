@@ -37,6 +37,8 @@ pub struct Put<'a> {
     pub stages: Option<Vec<StageLabel>>,
     /// As it was declared; `None` tells it from the bytes.
     pub kind: Option<DataType>,
+    /// The version that has to be at ACSCurrent; `None` is whichever.
+    pub if_current: Option<VersionId>,
 }
 
 /// What a secret is created with beside its first version.
@@ -73,6 +75,10 @@ pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutco
     if let Some(version) = secret.version(&id) {
         let same_kind = request.kind.is_none_or(|kind| kind == version.kind);
         return if same_kind { Ok(PutOutcome::Replay(version.no)) } else { Err(Refusal::VersionExists { id }) };
+    }
+    let current = secret.current().map(|version| &version.id);
+    if request.if_current.is_some() && request.if_current.as_ref() != current {
+        return Err(Refusal::CurrentMoved { current: current.cloned() });
     }
     let no = request.no.unwrap_or(VersionNo(secret.next_no));
     if no > VersionNo::MAX || secret.version_no(no).is_some() {
@@ -164,6 +170,19 @@ pub fn remove_stage(
     after.stages.remove(label)?;
     after.updated = moment(secret, now);
     Ok(Change::of(after))
+}
+
+/// The end of one version, for a value that must not wait until it rolls away. One with a label is in use.
+pub fn destroy_version(secret: &Secret, id: &VersionId, now: Timestamp) -> Result<Change, Refusal> {
+    secret.not_scheduled()?;
+    let version = secret.version(id).ok_or(Refusal::NoSuchVersion)?.clone();
+    if let Some(label) = secret.stages.of(version.no).first() {
+        return Err(Refusal::VersionLabelled { label: (*label).clone() });
+    }
+    let mut after = secret.clone();
+    after.versions.retain(|kept| kept.no != version.no);
+    after.updated = moment(secret, now);
+    Ok(Change { secret: after, added: None, rolled: vec![version] })
 }
 
 /// A label under another name: the version it is on gets the label `to`, and loses `from`.

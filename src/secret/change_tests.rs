@@ -27,7 +27,7 @@ fn label(text: &str) -> StageLabel {
 }
 
 fn request<'a>(name: Option<&str>, bytes: &'a [u8]) -> Put<'a> {
-    Put { id: name.map(id), no: None, bytes, stages: None, kind: None }
+    Put { id: name.map(id), no: None, bytes, stages: None, kind: None, if_current: None }
 }
 
 fn added(secret: &Secret, name: Option<&str>) -> Change {
@@ -39,6 +39,40 @@ fn added(secret: &Secret, name: Option<&str>) -> Change {
 
 fn with_versions(count: usize) -> Secret {
     (0..count).fold(draft(), |secret, _| added(&secret, None).secret)
+}
+
+#[test]
+fn a_version_without_a_label_is_destroyed_by_itself() {
+    let secret = with_versions(4);
+    let change = destroy_version(&secret, &id("v1"), at(9)).unwrap();
+    assert_eq!(change.rolled.iter().map(|version| version.id.as_str()).collect::<Vec<_>>(), ["v1"]);
+    assert_eq!((change.secret.versions.len(), change.secret.updated, change.added), (3, at(9), None));
+    assert_eq!((&change.secret.stages, change.secret.next_no), (&secret.stages, secret.next_no));
+    let labelled = |text: &str| Err(Refusal::VersionLabelled { label: label(text) });
+    for (version, expected) in
+        [("v4", labelled("ACSCurrent")), ("v3", labelled("ACSPrevious")), ("v9", Err(Refusal::NoSuchVersion))]
+    {
+        assert_eq!(destroy_version(&secret, &id(version), at(9)), expected, "{version}");
+    }
+    // No id comes twice by itself.
+    let without = destroy_version(&secret, &id("v2"), at(9)).unwrap().secret;
+    assert_eq!(added(&without, None).added.unwrap().id, id("v5"));
+    let deleted = delete(&secret, RecoveryWindow::DEFAULT, both(at(5))).unwrap().secret;
+    assert!(matches!(destroy_version(&deleted, &id("v1"), at(9)), Err(Refusal::InDeleteWindow { .. })));
+}
+
+#[test]
+fn a_put_may_want_a_version_to_be_current() {
+    let two = with_versions(2);
+    let put_if = |secret: &Secret, name: Option<&str>, current: &str| {
+        put(secret, Put { if_current: Some(id(current)), ..request(name, b"x") }, at(3))
+    };
+    assert!(matches!(put_if(&two, None, "v2"), Ok(PutOutcome::Added(_))));
+    let moved = Err(Refusal::CurrentMoved { current: Some(id("v2")) });
+    assert_eq!((put_if(&two, None, "v1"), put_if(&two, Some("mine"), "v3")), (moved.clone(), moved));
+    assert_eq!(put_if(&draft(), None, "v1"), Err(Refusal::CurrentMoved { current: None }));
+    // A request that comes again after it was carried out.
+    assert!(matches!(put_if(&two, Some("v2"), "v1"), Ok(PutOutcome::Replay(_))));
 }
 
 #[test]

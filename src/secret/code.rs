@@ -55,9 +55,13 @@ impl Refusal {
                 "InvalidParameter.TagKey"
             }
             BadTagValue { .. } => "InvalidParameter.TagValue",
+            CurrentMoved { .. } => "Rejected.InvalidRequest",
+            VersionLabelled { .. } => "Rejected.UnsupportedOperation",
             DuplicateTag { .. } | DuplicateTagKey { .. } => "Duplicate.TagKey",
             Unsupported(_) => "UnsupportedOperation",
-            KeyChosen | KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } => "Rejected.StateModifiedFailed",
+            KeyChosen | KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } => {
+                "Rejected.StateModifiedFailed"
+            }
             NotYourScratch
             | NotPermitted { .. }
             | Denied { .. }
@@ -114,7 +118,13 @@ impl Refusal {
             KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
             Sealed => Some("`echo Running` into the instance's .instance/state, or `kmsfs unseal`"),
             OverQuota { .. } => Some(MAKE_ROOM),
-            ClockHeld { .. } => Some("the daemon destroys it when it has: `status` says how far the steady clock is behind"),
+            CurrentMoved { .. } => Some("read it, and put what that leads to"),
+            VersionLabelled { .. } => {
+                Some("move its labels to another version first, or remove them: `kmsfs log` shows them")
+            }
+            ClockHeld { .. } => {
+                Some("the daemon destroys it when it has: `status` says how far the steady clock is behind")
+            }
             KeyDenies { .. } => Some("`cat` the key's policy in .keys/; the owner of the instance sets it"),
             Denied { .. } => Some("`kmsfs policy test` says who may do what"),
             KeyDisabled => Some("`echo Enabled` into the key's state, or `kmsfs key enable`"),

@@ -110,7 +110,9 @@ pub fn may_be_destroyed(state: KeyState, now: Moment) -> Result<(), Refusal> {
         (_, Some(due)) if now.wall >= due.wall => Err(Refusal::ClockHeld { due: due.wall }),
         (_, Some(due)) => Err(Refusal::KeyNotDue { due: due.wall }),
         (KeyState::Destroyed, None) => Err(Refusal::KeyGone),
-        (KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion { .. }, None) => Err(Refusal::KeyNotScheduled),
+        (KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion { .. }, None) => {
+            Err(Refusal::KeyNotScheduled)
+        }
     }
 }
 
@@ -185,8 +187,7 @@ mod tests {
     use super::*;
 
     const DUE: Moment = Moment { wall: Timestamp(7), steady: Steady(5) };
-    const PENDING: KeyState =
-        KeyState::PendingDeletion { due: DUE.wall, steady: Some(DUE.steady), forced: false };
+    const PENDING: KeyState = KeyState::PendingDeletion { due: DUE.wall, steady: Some(DUE.steady), forced: false };
 
     #[test]
     fn a_state_takes_words() {
@@ -208,12 +209,8 @@ mod tests {
         use KeyState::{Disabled, Enabled};
         let (stays, not_scheduled) = (Err(Refusal::KeyStateStays), Err(Refusal::KeyNotScheduled));
         let gone = Err(Refusal::KeyGone);
-        let orders = [
-            KeyOrder::Enable,
-            KeyOrder::Disable,
-            KeyOrder::Schedule { due: DUE, forced: false },
-            KeyOrder::Cancel,
-        ];
+        let orders =
+            [KeyOrder::Enable, KeyOrder::Disable, KeyOrder::Schedule { due: DUE, forced: false }, KeyOrder::Cancel];
         for (state, expected, usable) in [
             (Enabled, [Ok(Enabled), Ok(Disabled), Ok(PENDING), not_scheduled.clone()], Ok(())),
             (Disabled, [Ok(Enabled), Ok(Disabled), Ok(PENDING), not_scheduled], Err(Refusal::KeyDisabled)),

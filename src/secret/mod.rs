@@ -27,8 +27,8 @@ mod version;
 pub use access::{Access, Identity, Right};
 pub use action::Action;
 pub use change::{
-    Change, Put, PutOutcome, Terms, create, delete, description, move_stage, move_to_key, put, remove_stage,
-    rename_stage, restore, set_description, set_key, set_policy, set_tags,
+    Change, Put, PutOutcome, Terms, create, delete, description, destroy_version, move_stage, move_to_key, put,
+    remove_stage, rename_stage, restore, set_description, set_key, set_policy, set_tags,
 };
 pub use decision::{Denial, Grant, Standing, decide, decide_use};
 pub use deletion::{Deletion, RecoveryWindow};

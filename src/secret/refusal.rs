@@ -240,6 +240,18 @@ pub enum Refusal {
         /// The end of the window.
         due: Timestamp,
     },
+    /// Somebody else was quicker.
+    #[error("another version is current by now: {}", current.as_ref().map_or("none", VersionId::as_str))]
+    CurrentMoved {
+        /// That one, if there is any.
+        current: Option<VersionId>,
+    },
+    /// A version with a label is in use.
+    #[error("the version is at {}", label.as_str())]
+    VersionLabelled {
+        /// One of its labels.
+        label: StageLabel,
+    },
     /// Its window is over by the machine's clock alone.
     #[error("the key was due at {due}, but not so much time has passed for certain")]
     ClockHeld {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::clock::MachineClock;
 use super::keyring::Keyring;
 use super::ledger::{HEAD_PLACE, Ledger, record_row, system_place};
 use super::node::{Node, Root};
 use super::slots::{slot_node, slot_records, try_slots};
 use super::{Access, Clock, UnlockError, Vault, VaultError};
-use super::clock::MachineClock;
 use crate::crypto::{
     CryptoError, FORMAT, Head, Header, KdfParams, MasterKey, RecordContext, RowKey, SLOTS, SetDigest, SlotMark, Source,
     seal_slot,

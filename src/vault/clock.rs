@@ -110,7 +110,8 @@ impl Vault {
         let Some(clock) = self.steady.lock().clone() else { return Ok(()) };
         let loaded = self.existing(NodeId::ROOT)?;
         let root = loaded.as_root().ok_or(VaultError::Unreadable { node: NodeId::ROOT })?;
-        let is_worth_it = root.steady.as_ref().is_none_or(|kept| if all { clock != *kept } else { clock.differs_from(kept) });
+        let is_worth_it =
+            root.steady.as_ref().is_none_or(|kept| if all { clock != *kept } else { clock.differs_from(kept) });
         if !is_worth_it {
             return Ok(());
         }

@@ -49,7 +49,14 @@ impl Vault {
             None => self.new_directory(&mut batch, caller, &instance, name)?,
         };
         let no = self.number_for(id, &record, None)?;
-        let first = secret::Put { id: new.id, no: Some(no), bytes: new.bytes.as_bytes(), stages: None, kind: new.kind };
+        let first = secret::Put {
+            id: new.id,
+            no: Some(no),
+            bytes: new.bytes.as_bytes(),
+            stages: None,
+            kind: new.kind,
+            if_current: None,
+        };
         let homes = self.homes(&record)?;
         let policy = new.terms.policy.map(|policy| own(policy, &homes.all()));
         let change = secret::create(&record, Terms { policy, ..new.terms }, first, now)?;

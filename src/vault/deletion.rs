@@ -178,7 +178,12 @@ impl Vault {
 
     /// A directory that outlives its purged secret, because others stand below it, gets a draft again. Its key is the instance's: nobody
     /// has chosen one for it.
-    pub(super) fn give_new_draft(&self, batch: &mut Batch, instance: NodeId, record: &Secret) -> Result<(), VaultError> {
+    pub(super) fn give_new_draft(
+        &self,
+        batch: &mut Batch,
+        instance: NodeId,
+        record: &Secret,
+    ) -> Result<(), VaultError> {
         let Some((parent, name)) = self.parent_of(instance, &record.name)? else { return Ok(()) };
         let Some(directory) = self.directory_named(&parent, &name)? else { return Ok(()) };
         let id = batch.new_nodes(1)?;

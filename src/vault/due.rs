@@ -126,7 +126,9 @@ impl Vault {
                 match self.end_key(of_time()?, id) {
                     Ok(()) => ended.keys += 1,
                     // It was taken back meanwhile.
-                    Err(VaultError::Refused(Refusal::KeyNotScheduled | Refusal::KeyNotDue { .. } | Refusal::NotFound)) => {}
+                    Err(VaultError::Refused(
+                        Refusal::KeyNotScheduled | Refusal::KeyNotDue { .. } | Refusal::NotFound,
+                    )) => {}
                     Err(error) => {
                         log::error!("the key of node {} is due, and is not destroyed: {error}", id.0);
                         ended.failed += 1;

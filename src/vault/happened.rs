@@ -15,6 +15,8 @@ pub enum What {
     Created,
     /// A version is there.
     VersionAdded,
+    /// A version is gone before it rolled away.
+    VersionDestroyed,
     /// ACSCurrent is on another version, or on the first one.
     Rotated,
     /// A label other than ACSCurrent was added, moved or removed. That ACSPrevious follows a rotation is none of it.
@@ -62,6 +64,7 @@ impl What {
             What::InstanceMade => "instance-made",
             What::Created => "created",
             What::VersionAdded => "version-added",
+            What::VersionDestroyed => "version-destroyed",
             What::Rotated => "rotated",
             What::Stages => "stages",
             What::Tags => "tags",
@@ -89,6 +92,7 @@ impl What {
         match self {
             What::Access
             | What::Policy
+            | What::VersionDestroyed
             | What::Deleted
             | What::Purged
             | What::Removed
@@ -211,8 +215,16 @@ fn of_secret(old: Option<&Secret>, new: Option<&Secret>) -> Told {
         (Some(_), None) => vec![(What::Restored, current())],
         (None, None) | (Some(_), Some(_)) => Vec::new(),
     };
-    let added = new.versions.iter().filter(|version| old.version_no(version.no).is_none());
-    told.extend(added.map(|version| (What::VersionAdded, Some(version.id.clone()))));
+    let beside = |one: &Secret, other: &Secret, what| -> Told {
+        let versions = one.versions.iter().filter(|version| other.version_no(version.no).is_none());
+        versions.map(|version| (what, Some(version.id.clone()))).collect()
+    };
+    let added = beside(new, old, What::VersionAdded);
+    // What rolls away does so for a version that comes.
+    if added.is_empty() {
+        told.extend(beside(old, new, What::VersionDestroyed));
+    }
+    told.extend(added);
     let rotates = old.stages.current() != new.stages.current();
     if rotates {
         told.push((What::Rotated, current()));
@@ -264,7 +276,7 @@ mod tests {
 
     fn put(secret: &Secret, id: &str) -> Secret {
         let id = VersionId::parse(id.as_bytes()).unwrap();
-        let put = Put { id: Some(id), no: None, bytes: b"x", stages: None, kind: None };
+        let put = Put { id: Some(id), no: None, bytes: b"x", stages: None, kind: None, if_current: None };
         match secret::put(secret, put, NOW).unwrap() {
             PutOutcome::Added(change) => change.secret,
             PutOutcome::Replay(_) => panic!("it is new"),
@@ -283,7 +295,8 @@ mod tests {
         };
         let tagged = secret::set_tags(&one, Tags::parse_file(b"a=b\n").unwrap(), NOW).unwrap().secret;
         let described = secret::set_description(&one, b"text", NOW).unwrap().secret;
-        let deleted = secret::delete(&two, RecoveryWindow::DEFAULT, Moment { wall: NOW, steady: Steady(0) }).unwrap().secret;
+        let deleted =
+            secret::delete(&two, RecoveryWindow::DEFAULT, Moment { wall: NOW, steady: Steady(0) }).unwrap().secret;
         let restored = secret::restore(&deleted, NOW).unwrap().secret;
         let keyed = secret::set_key(&draft, NodeId(80), NOW).unwrap().secret;
         let renewed = Secret { generation: 7, ..draft.clone() };
@@ -315,7 +328,10 @@ mod tests {
         let old = key(b"mine");
         let changed = [
             (Key { state: KeyState::Disabled, ..old.clone() }, "key-state"),
-            (Key { state: KeyState::PendingDeletion { due: NOW, steady: None, forced: false }, ..old.clone() }, "key-state"),
+            (
+                Key { state: KeyState::PendingDeletion { due: NOW, steady: None, forced: false }, ..old.clone() },
+                "key-state",
+            ),
             (Key { versions: vec![NOW; 2], ..old.clone() }, "key-rotated"),
             (Key { uses: 7, oldest: 2, description: "text".to_owned(), ..old.clone() }, ""),
         ];

@@ -3,6 +3,7 @@
 //! keeps the store up.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -78,6 +79,13 @@ impl Purges {
         known.first.is_some_and(|(at, _)| now.wall >= at) && now.steady >= known.held
     }
 
+    /// For how long the first one that is due by the wall clock waits for the steady one, as far as that is known.
+    fn held(&self, now: Moment) -> Option<Duration> {
+        let known = self.known.lock();
+        let is_due = !known.stale && known.first.is_some_and(|(at, _)| now.wall >= at);
+        known.held.0.checked_sub(now.steady.0).filter(|wait| is_due && *wait > 0).map(Duration::from_nanos)
+    }
+
     /// Notes that all that is due has been seen to; what is held by the steady clock is so until it shows `held`.
     pub fn seen_to(&self, held: Option<Steady>) {
         let mut known = self.known.lock();
@@ -140,6 +148,13 @@ impl Vault {
     /// [`Vault::look_for_purges`] is called to be right again, and before the first call it is not known.
     pub fn next_purge(&self) -> Option<Timestamp> {
         self.purges.first()
+    }
+
+    /// For how long what is due by the machine's clock waits, since so much time has not passed for certain. `None` where nothing does, or it is not
+    /// known.
+    pub fn purges_held(&self) -> Option<Duration> {
+        let now = self.moment().ok()?;
+        [&self.purges, &self.key_ends].iter().filter_map(|sort| sort.held(now)).min()
     }
 
     /// Looks for the first planned purge, and the first planned end of a key, where they are not known. To be called by one thread

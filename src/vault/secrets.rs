@@ -32,12 +32,14 @@ pub struct Draft<'a> {
     pub stages: Option<Vec<StageLabel>>,
     /// As it was declared; `None` tells it from the bytes.
     pub kind: Option<DataType>,
+    /// The version that has to be at ACSCurrent; `None` is whichever.
+    pub if_current: Option<VersionId>,
 }
 
 impl<'a> Draft<'a> {
     /// The next `v<n>`, current at once.
     pub fn of(bytes: &'a Value) -> Self {
-        Self { id: None, no: None, bytes, append: false, room: None, stages: None, kind: None }
+        Self { id: None, no: None, bytes, append: false, room: None, stages: None, kind: None, if_current: None }
     }
 }
 
@@ -92,8 +94,14 @@ impl Vault {
         let appended = if draft.append { self.appended(loaded, record, draft.bytes)? } else { None };
         let value = appended.as_ref().unwrap_or(draft.bytes);
         let no = self.number_for(id, record, draft.no)?;
-        let request =
-            secret::Put { id: draft.id, no: Some(no), bytes: value.as_bytes(), stages: draft.stages, kind: draft.kind };
+        let request = secret::Put {
+            id: draft.id,
+            no: Some(no),
+            bytes: value.as_bytes(),
+            stages: draft.stages,
+            kind: draft.kind,
+            if_current: draft.if_current,
+        };
         match secret::put(record, request, self.now())? {
             PutOutcome::Replay(no) => self.replayed(caller, loaded, record, no, value),
             PutOutcome::Added(change) => {
@@ -176,6 +184,24 @@ impl Vault {
         self.change_from_reserve(caller, Action::UpdateSecretVersionStage, id, |record| {
             secret::remove_stage(record, label, from, now)
         })
+    }
+
+    /// The end of version `version` of secret `id`, also for whoever has it open: its value and its key are overwritten.
+    pub fn destroy_version(&self, caller: Caller, id: NodeId, version: &VersionId) -> Result<(), VaultError> {
+        let mut ledger = self.ledger()?;
+        let (loaded, record) = self.secret(id)?;
+        let change = secret::destroy_version(&record, version, self.now())?;
+        let mut target = self.target(&loaded);
+        target.version = Some(version.as_str().to_owned());
+        let mut batch = Batch::new(&ledger, Purpose::new(Action::DestroySecretVersion, target));
+        self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
+        let outcome = self.commit(&mut ledger, batch, caller, Some(Reservation::standing()));
+        self.dropped(id, &change.rolled);
+        if is_made(&outcome) {
+            change.rolled.iter().for_each(|gone| self.drop_pinned_version(id, gone.no));
+            self.shred_behind_purge();
+        }
+        outcome
     }
 
     /// Puts label `to` where label `from` is, and takes `from` away, in one step.

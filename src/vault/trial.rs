@@ -59,7 +59,9 @@ fn needs(action: Action) -> Needs {
         Action::GetSecretValue => Needs::Value(Right::Read),
         Action::PutSecretValue => Needs::Value(Right::Write),
         Action::UpdateSecret | Action::TagResource | Action::UntagResource => Needs::Directory(Right::Write),
-        Action::UpdateSecretVersionStage | Action::DeleteSecret => Needs::Directory(Right::Change),
+        Action::UpdateSecretVersionStage | Action::DeleteSecret | Action::DestroySecretVersion => {
+            Needs::Directory(Right::Change)
+        }
         Action::RestoreSecret => Needs::Ownership,
         _ => Needs::Directory(Right::Read),
     }

@@ -195,9 +195,18 @@ impl Vault {
 
     /// Forgets what handles have pinned of a purged secret: it is gone for them too.
     pub(super) fn drop_pinned(&self, secret: NodeId) {
+        self.drop_pins(|node, _| node == secret);
+    }
+
+    /// The same of one version.
+    pub(super) fn drop_pinned_version(&self, secret: NodeId, version: VersionNo) {
+        self.drop_pins(|node, no| (node, no) == (secret, version));
+    }
+
+    fn drop_pins(&self, goes: impl Fn(NodeId, VersionNo) -> bool) {
         for ((node, no), pin) in self.pins.0.lock().iter_mut() {
-            if *node == secret && pin.kept.take().is_some() {
-                self.leave_version(secret, *no, None);
+            if goes(*node, *no) && pin.kept.take().is_some() {
+                self.leave_version(*node, *no, None);
             }
         }
         self.wipe_estate();

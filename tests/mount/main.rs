@@ -16,6 +16,7 @@ mod counts;
 mod decisions;
 mod deletion;
 mod doors;
+mod due;
 mod durability;
 mod estate;
 mod events;

@@ -247,9 +247,9 @@ fn many_are_purged_some_at_a_time() {
     let first = ended.unwrap().secrets;
     assert!(first > 0 && first < 60, "{first}: two commits of some each");
     // Somebody writes between two of them.
-    let ended = machine.vault.end_what_is_due(|| {
-        machine.vault.put_value(caller(), kept, Draft::of(&Value::copy_of(b"meanwhile"))).is_ok()
-    });
+    let ended = machine
+        .vault
+        .end_what_is_due(|| machine.vault.put_value(caller(), kept, Draft::of(&Value::copy_of(b"meanwhile"))).is_ok());
     assert_eq!(ended.unwrap(), Ended { secrets: 60 - first, keys: 0, failed: 0 });
     assert!(ids.iter().all(|id| !machine.is_there(*id)) && machine.is_there(kept));
     let commits = machine.vault.counts().changes - before;

@@ -13,6 +13,10 @@ use crate::cli::report::{Verdict, plain, with};
 pub enum DataError {
     #[error("the secret {0} has no version that was current before")]
     NothingBefore(String),
+    #[error("the path and --version name two versions")]
+    TwoVersions,
+    #[error("no version of {0} is named")]
+    NoVersion(String),
     #[error("nothing was destroyed: it was not confirmed")]
     NotConfirmed,
     #[error("{defect} (line {line} of segment {segment})")]
@@ -44,6 +48,8 @@ impl DataError {
     pub fn judge(&self) -> Verdict {
         match self {
             DataError::NothingBefore(_) => with(Exit::Refused, "`kmsfs log` shows its versions; name one with --to"),
+            DataError::TwoVersions => plain(Exit::Usage),
+            DataError::NoVersion(_) => with(Exit::Usage, "`kmsfs log` shows its versions; name one with --version"),
             DataError::NotConfirmed => with(Exit::Refused, "say --yes where nobody can be asked"),
             DataError::AuditUnsound { .. } => with(
                 Exit::AuditUnsound,

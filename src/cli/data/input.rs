@@ -34,6 +34,11 @@ pub fn confirm_destruction(targets: &[(PathBuf, Target)]) -> Result<(), CliError
         [(_, only)] => only.path(),
         several => format!("{} secrets", several.len()),
     };
+    confirm_end(&what)
+}
+
+/// The same of `what`.
+pub fn confirm_end(what: &str) -> Result<(), CliError> {
     if confirm(&format!("Destroy {what}, with no way back?"))? { Ok(()) } else { Err(DataError::NotConfirmed.into()) }
 }
 

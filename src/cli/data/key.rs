@@ -58,7 +58,7 @@ enum Step {
     Disable(One),
     /// Schedule the deletion of a key
     ///
-    /// Until its window is over it can be taken back. Then `kmsfs key destroy` ends it.
+    /// Until its window is over it can be taken back. Then the daemon destroys it.
     #[command(after_help = "Example:\n  kmsfs key rm --pending-window 30 /run/secrets/prod payments")]
     Rm {
         /// Days until it may be destroyed, 7 to 366

@@ -8,6 +8,7 @@
 mod age;
 pub mod api;
 pub mod audit;
+pub mod destroy;
 mod each;
 pub mod exec;
 mod fault;

@@ -20,6 +20,7 @@ use crate::secret::DataType;
 #[command(after_help = "Examples:
   printf %s s3cret | kmsfs put /run/secrets/prod/db/password
   kmsfs random-password | kmsfs put --trim /run/secrets/prod/db/password
+  kmsfs put --if-current v3 /run/secrets/prod/api-key < new-key    # refused where v3 is not current any more
   kmsfs put --stage canary /run/secrets/prod/api-key < new-key     # current stays what it is")]
 pub struct PutArgs {
     /// The version's id [default: the next `v1`, `v2`..., or the path's where it names one]
@@ -28,6 +29,9 @@ pub struct PutArgs {
     /// A label for the version instead of ACSCurrent; may be given several times
     #[arg(long = "stage", value_name = "LABEL")]
     stages: Vec<String>,
+    /// Only where this version is current; refused where somebody else was quicker
+    #[arg(long, value_name = "ID")]
+    if_current: Option<String>,
     /// Leave off one newline at the value's end
     #[arg(long)]
     trim: bool,
@@ -65,8 +69,11 @@ pub fn run(args: &PutArgs) -> Result<(), CliError> {
         put.insert("VersionStages".to_owned(), args.stages.clone().into());
     }
     let mut create = put.clone();
+    if let Some(id) = &args.if_current {
+        put.insert("IfCurrentVersion".to_owned(), id.as_str().into());
+    }
     let answer = match client.ask_with(put, &value, kind) {
-        Err(error) if error.is("Forbidden.ResourceNotFound") => {
+        Err(error) if error.is("Forbidden.ResourceNotFound") && args.if_current.is_none() => {
             create.insert("Action".to_owned(), "CreateSecret".into());
             // A first version is current, whatever else it is.
             let stages = create.remove("VersionStages");

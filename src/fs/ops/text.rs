@@ -119,6 +119,7 @@ impl Tree {
                 "unshredded": owed,
             },
             "next_purge": self.vault.next_purge().map(|at| at.to_string()),
+            "purges_held_seconds": self.vault.purges_held().map(|time| time.as_secs()),
             "audit": self.audit_status(),
             "damage": damage.map(|met| json!({ "count": met.count, "last_node": met.node.0 })),
         })))

@@ -140,6 +140,7 @@ fn guests_only_read() {
         (Action::PutSecretValue, SILENT, denied(2)),
         (Action::DeleteSecret, SILENT, SILENT),
         (Action::ForceDeleteSecret, SILENT, SILENT),
+        (Action::DestroySecretVersion, SILENT, SILENT),
     ] {
         assert_eq!(ask(&policy, Who::GuestAlice, action, None, false), alice, "{action:?}");
         assert_eq!(ask(&policy, Who::GuestRoot, action, None, false), root, "{action:?}");
