@@ -175,6 +175,9 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         Unsupported(_) => libc::EOPNOTSUPP,
         Sealed => libc::EKEYEXPIRED,
         CurrentMoved { .. } => libc::ESTALE,
+        NoRotation => libc::EOPNOTSUPP,
+        RotationUnderWay | NoRotationRuns => libc::EBUSY,
+        BadRotation { .. } => libc::EINVAL,
         VersionLabelled { .. } => libc::EPERM,
         KeyDisabled | KeyPendingDeletion => libc::EKEYREVOKED,
         KeyStateStays | KeyNotScheduled | KeyNotDue { .. } | ClockHeld { .. } | KeyInUse { .. } | DefaultKey => {

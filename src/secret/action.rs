@@ -47,6 +47,10 @@ actions! {
     ForceDeleteSecret,
     /// The end of one version of a secret.
     DestroySecretVersion,
+    /// By which function a secret is rotated, and how often.
+    UpdateSecretRotationPolicy,
+    /// A run of that function, by hand.
+    RotateSecret,
     /// Reading tags.
     ListTagResources,
     /// Adding or changing tags.
@@ -118,6 +122,8 @@ impl Action {
             | UntagResource
             | DeleteSecret
             | RestoreSecret
+            | UpdateSecretRotationPolicy
+            | RotateSecret
             | Decrypt
             | GenerateDataKey => Some(self.name()),
             // KMS has one action for both, with a parameter; and none that destroys a version by itself.
@@ -179,6 +185,6 @@ mod tests {
             assert_eq!((action.in_policies(), action.is_for_guests()), (name, guests), "{action:?}");
         }
         let known = Action::ALL.iter().filter(|action| action.in_policies().is_some());
-        assert_eq!(known.count(), 16, "those of docs/policies.md, a purge and a destruction, and two of keys");
+        assert_eq!(known.count(), 18, "those of docs/policies.md, a purge and a destruction, and two of keys");
     }
 }

@@ -19,7 +19,7 @@ pub struct Change {
 }
 
 impl Change {
-    fn of(secret: Secret) -> Self {
+    pub(super) fn of(secret: Secret) -> Self {
         Self { secret, added: None, rolled: Vec::new() }
     }
 }
@@ -303,7 +303,7 @@ fn held_by(secret: &Secret, label: &StageLabel, from: Option<&VersionId>) -> Res
 
 /// `now`, unless the clock was set back: no time of a record goes back, so that whoever waits for a later one sees every
 /// change. A deletion alone is by the clock, which has to come to its end.
-fn moment(secret: &Secret, now: Timestamp) -> Timestamp {
+pub(super) fn moment(secret: &Secret, now: Timestamp) -> Timestamp {
     now.max(secret.updated)
 }
 

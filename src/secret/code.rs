@@ -31,7 +31,8 @@ impl Refusal {
             | TextTooLong
             | BadDescription
             | RequestTooLong
-            | NotAnEntry(_) => "InvalidParameter",
+            | NotAnEntry(_)
+            | BadRotation { .. } => "InvalidParameter",
             NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
             NoSuchKey { .. } | KeyGone => "Forbidden.KeyNotFound",
             NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
@@ -56,6 +57,8 @@ impl Refusal {
             }
             BadTagValue { .. } => "InvalidParameter.TagValue",
             CurrentMoved { .. } => "Rejected.InvalidRequest",
+            NoRotation => "UnsupportedOperation",
+            RotationUnderWay | NoRotationRuns => "Rejected.StateModifiedFailed",
             VersionLabelled { .. } => "Rejected.UnsupportedOperation",
             DuplicateTag { .. } | DuplicateTagKey { .. } => "Duplicate.TagKey",
             Unsupported(_) => "UnsupportedOperation",
@@ -118,6 +121,9 @@ impl Refusal {
             KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
             Sealed => Some("`echo Running` into the instance's .instance/state, or `kmsfs unseal`"),
             OverQuota { .. } => Some(MAKE_ROOM),
+            BadRotation { .. } => Some("`function=NAME`, and perhaps `every=30d`, a line each; nothing for none"),
+            NoRotation => Some("write `function=NAME` to its `rotation`"),
+            RotationUnderWay => Some("wait for its end, or `kmsfs rotate --cancel`; `info` says how far it is"),
             CurrentMoved { .. } => Some("read it, and put what that leads to"),
             VersionLabelled { .. } => {
                 Some("move its labels to another version first, or remove them: `kmsfs log` shows them")
@@ -166,6 +172,7 @@ impl Refusal {
             | DescriptionTooLong
             | TextTooLong
             | BadDescription
+            | NoRotationRuns
             | KeyNotScheduled
             | KeyNotDue { .. }
             | DefaultKey

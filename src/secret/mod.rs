@@ -6,7 +6,7 @@
 //!
 //! Reading order: `refusal` (every reason to say no) and `code` (what KMS calls it), `name`, `version`, `stage`, `tag`, `policy`, `key`,
 //! `deletion`, `instance` (the words, each parsed once at the edge), `action`, `access`, `decision` (who may do what), `record` (a secret), `change` (the
-//! verbs).
+//! verbs), `rotation` (by a function).
 
 mod access;
 mod action;
@@ -20,6 +20,7 @@ mod name;
 mod policy;
 mod record;
 mod refusal;
+mod rotation;
 mod stage;
 mod tag;
 mod version;
@@ -38,6 +39,10 @@ pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
 pub use policy::{Account, Circumstances, Cited, Effect, POLICY_MAX, Policy, Subject, Verdict, default_document};
 pub use record::{DESCRIPTION_MAX, LastRead, Secret};
 pub use refusal::Refusal;
+pub use rotation::{
+    Ended, FunctionName, Interval, Plan, Rotation, Run, RunOutcome, Step, begin_rotation, cancel_rotation, fail_step,
+    next_step, put_pending, rotation_due, set_rotation,
+};
 pub use stage::{LABELS_MAX, StageLabel, Stages};
 pub use tag::{TAGS_MAX, TagKey, TagValue, Tags};
 pub use version::{DataType, VALUE_MAX, VERSIONS_MAX, Version, VersionId};

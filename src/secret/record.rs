@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Deletion, Policy, Refusal, SecretName, Stages, Tags, Version, VersionId};
+use super::{Account, Deletion, Policy, Refusal, Rotation, SecretName, Stages, Tags, Version, VersionId};
 use crate::id::{NodeId, VersionNo};
 use crate::time::Timestamp;
 
@@ -40,6 +40,9 @@ pub struct Secret {
     pub next_no: u32,
     /// The highest n of an id `v<n>` that was ever used.
     pub highest_auto: u64,
+    /// By which function it is rotated, if by any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// Set while the secret is in the trash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
@@ -76,6 +79,7 @@ impl Secret {
             stages: Stages::default(),
             next_no: 1,
             highest_auto: 0,
+            rotation: None,
             deletion: None,
             last_read: None,
             generation: 0,

@@ -240,6 +240,23 @@ pub enum Refusal {
         /// The end of the window.
         due: Timestamp,
     },
+    /// A line of a `rotation` text says nothing.
+    #[error("line {line} of the rotation: {why}")]
+    BadRotation {
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No function rotates it.
+    #[error("the secret is rotated by no function")]
+    NoRotation,
+    /// One at a time.
+    #[error("a rotation of the secret is under way")]
+    RotationUnderWay,
+    /// There is nothing to go on with, or to cancel.
+    #[error("no rotation of the secret is under way")]
+    NoRotationRuns,
     /// Somebody else was quicker.
     #[error("another version is current by now: {}", current.as_ref().map_or("none", VersionId::as_str))]
     CurrentMoved {

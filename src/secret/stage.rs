@@ -12,6 +12,7 @@ use crate::id::VersionNo;
 pub const LABELS_MAX: usize = 8;
 const CURRENT: &str = "ACSCurrent";
 const PREVIOUS: &str = "ACSPrevious";
+const PENDING: &str = "ACSPending";
 
 name!(
     /// A label's name. The prefix `ACS` is free to all: KMS users have labels such as `ACSNext`.
@@ -28,6 +29,11 @@ impl StageLabel {
     /// The version that was current before.
     pub fn previous() -> Self {
         Self(PREVIOUS.to_owned())
+    }
+
+    /// The version that a rotation by a function is bringing in; a label like those that users make.
+    pub fn pending() -> Self {
+        Self(PENDING.to_owned())
     }
 
     /// Whether it can be moved but never removed.

@@ -28,7 +28,7 @@ const DRIFT: u64 = 10 * 1_000_000_000;
 pub struct Steady(pub u64);
 
 /// A moment by both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// By the machine's clock, which people go by.
     pub wall: Timestamp,
@@ -77,9 +77,28 @@ impl Steady {
 }
 
 impl Moment {
+    /// Before all others.
+    pub const FIRST: Moment = Moment { wall: Timestamp(0), steady: Steady(0) };
+
     /// The moment `days` days later.
     pub fn plus_days(self, days: u16) -> Self {
         Self { wall: self.wall.plus_days(days), steady: self.steady.plus_days(days) }
+    }
+
+    /// The moment so many seconds later.
+    pub fn plus_seconds(self, seconds: u64) -> Self {
+        self.plus_nanos(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// The moment so many nanoseconds later.
+    pub fn plus_nanos(self, nanos: u64) -> Self {
+        let plus = |time: u64| time.saturating_add(nanos);
+        Self { wall: Timestamp(plus(self.wall.0)), steady: Steady(plus(self.steady.0)) }
+    }
+
+    /// Whether it has come at `now` by one of the clocks: for what must not come too late.
+    pub fn may_have_come(self, now: Moment) -> bool {
+        now.wall >= self.wall || now.steady >= self.steady
     }
 
     /// Whether it has come at `now`, by both clocks.

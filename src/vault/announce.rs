@@ -50,7 +50,9 @@ impl Vault {
 pub(super) fn rotated(old: Option<&Node>, new: &Node) -> Option<SecretName> {
     let current = |node: &Node| match node {
         Node::Secret(node) if node.secret.deletion.is_none() => node.secret.stages.current(),
-        Node::Secret(_) | Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) => None,
+        Node::Secret(_) | Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) | Node::Rotation(_) => {
+            None
+        }
     };
     let Node::Secret(secret) = new else { return None };
     let now = current(new)?;

@@ -195,12 +195,12 @@ impl Vault {
             Node::Secret(node) => Some(node.secret.name.as_str().to_owned()),
             Node::Directory(directory) => Some(directory.name.as_str().to_owned()),
             Node::Key(key) => Some(format!(".keys/{}", key.name.as_str())),
-            Node::Root(_) | Node::Instance(_) => None,
+            Node::Root(_) | Node::Instance(_) | Node::Rotation(_) => None,
         };
         let instance = match &loaded.node {
             Node::Root(_) => None,
             Node::Instance(instance) => Some(instance.name.as_str().to_owned()),
-            Node::Key(_) | Node::Directory(_) | Node::Secret(_) => name(loaded.instance_id())?,
+            Node::Key(_) | Node::Directory(_) | Node::Secret(_) | Node::Rotation(_) => name(loaded.instance_id())?,
         };
         Ok(Target { instance, secret, version: None })
     }

@@ -172,7 +172,7 @@ impl Step {
         match self.new_node().or(self.old_node())? {
             Node::Root(_) => None,
             Node::Instance(_) => Some(self.id),
-            Node::Key(_) | Node::Directory(_) | Node::Secret(_) => {
+            Node::Key(_) | Node::Directory(_) | Node::Secret(_) | Node::Rotation(_) => {
                 Some(self.new.as_ref().map(|new| new.place).or(self.old.as_deref().map(Loaded::place))?.scope)
             }
         }
@@ -182,7 +182,9 @@ impl Step {
     pub fn policy_changes(&self) -> bool {
         let policy = |node: Option<&Node>| match node {
             Some(Node::Secret(node)) => node.secret.policy.clone(),
-            Some(Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_)) | None => None,
+            Some(Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) | Node::Rotation(_)) | None => {
+                None
+            }
         };
         policy(self.old_node()) != policy(self.new_node())
     }

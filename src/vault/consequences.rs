@@ -1,9 +1,10 @@
 //! What a change means for the records that count others: how many secrets are under a key, how many ways lead to a secret whose
-//! policy lets somebody come, and which other accounts an instance lets in. It is a part of the commit that makes the change.
+//! policy lets somebody come, which other accounts an instance lets in, and which secrets are rotated by functions. It is a part of the commit that makes the change.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::batch::{Batch, Step};
+use super::node::RotationEntry;
 use super::{Key, Node, Vault, VaultError};
 use crate::id::NodeId;
 use crate::secret::{Account, Action, Policy};
@@ -37,7 +38,28 @@ impl Vault {
     pub(super) fn add_consequences(&self, batch: &mut Batch) -> Result<(), VaultError> {
         self.count_uses(batch)?;
         self.count_guests(batch)?;
+        self.enter_rotations(batch)?;
         self.count_passages(batch)
+    }
+
+    /// Which secrets begin or cease to be rotated by a function.
+    fn enter_rotations(&self, batch: &mut Batch) -> Result<(), VaultError> {
+        let has = |node: Option<&Node>| matches!(node, Some(Node::Secret(node)) if node.secret.rotation.is_some());
+        let changes = batch.steps().iter().filter_map(|step| {
+            let (before, after) = (has(step.old_node()), has(step.new_node()));
+            Some((step.id, step.instance().filter(|_| before != after)?, after))
+        });
+        for (secret, scope, enters) in changes.collect::<Vec<_>>() {
+            match (enters, self.rotation_entry(scope, secret)?) {
+                (true, None) => {
+                    let (id, place) = (batch.new_nodes(1)?, self.rotation_place(scope, secret)?);
+                    batch.put(id, place, Node::Rotation(RotationEntry { secret }), None);
+                }
+                (false, Some(entry)) => batch.delete(&entry),
+                (true, Some(_)) | (false, None) => {}
+            }
+        }
+        Ok(())
     }
 
     /// How many secrets more or fewer come under each key. What cannot be read is told to whoever verifies.
@@ -101,7 +123,9 @@ impl Vault {
         let (policy, homes) = match node {
             Some(Node::Secret(node)) => (&node.secret.policy, self.homes(&node.secret)?),
             Some(Node::Key(key)) => (&key.policy, Homes { store: self.root()?.account, maker: None }),
-            Some(Node::Root(_) | Node::Instance(_) | Node::Directory(_)) | None => return Ok(Vec::new()),
+            Some(Node::Root(_) | Node::Instance(_) | Node::Directory(_) | Node::Rotation(_)) | None => {
+                return Ok(Vec::new());
+            }
         };
         Ok(policy.as_ref().map_or_else(Vec::new, |policy| policy.others(&homes.all()).into_iter().collect()))
     }

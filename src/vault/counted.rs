@@ -15,6 +15,8 @@ pub(super) struct Counted {
     defaults: HashSet<NodeId>,
     /// Names and secrets of a directory that lead to a policy which lets somebody come.
     passages: Side<u32>,
+    /// Entries that say that a secret is rotated by a function.
+    rotations: Side<u64>,
     /// Other accounts that policies let into an instance.
     guests: Side<BTreeMap<Account, u64>>,
 }
@@ -60,7 +62,7 @@ impl<T: Default + PartialEq> Side<T> {
 impl Counted {
     /// One line for each record that counts wrong.
     pub fn problems(self) -> Vec<String> {
-        let Self { uses, defaults, passages, guests } = self;
+        let Self { uses, defaults, passages, rotations, guests } = self;
         // What was under a key that was destroyed is under none that could count.
         let uses = uses.of_those_who_say().into_iter().filter(|(id, ..)| !defaults.contains(id));
         let uses =
@@ -71,7 +73,10 @@ impl Counted {
         let guests = guests.differing().into_iter().map(|(_, called, met, said)| {
             format!("{called}: policies let {} other accounts in, it counts {}", met.len(), said.len())
         });
-        uses.chain(passages).chain(guests).collect()
+        let rotations = rotations.differing().into_iter().map(|(_, called, met, said)| {
+            format!("{called}: {met} entries say that it is rotated by a function, {said} should")
+        });
+        uses.chain(passages).chain(rotations).chain(guests).collect()
     }
 }
 
@@ -97,7 +102,11 @@ impl Vault {
                 counted.guests.say(id, instance.guests.clone(), called);
             }
             Node::Key(key) => counted.uses.said.push((id, key.uses, called)),
-            Node::Secret(node) => *counted.uses.met.entry(node.secret.key).or_default() += 1,
+            Node::Secret(node) => {
+                *counted.uses.met.entry(node.secret.key).or_default() += 1;
+                counted.rotations.say(id, u64::from(node.secret.rotation.is_some()), called);
+            }
+            Node::Rotation(entry) => *counted.rotations.met.entry(entry.secret).or_default() += 1,
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use super::Node;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{KeyName, KeyState, Secret, SecretName, StageLabel, Stages, VersionId};
+use crate::secret::{KeyName, KeyState, Rotation, RunOutcome, Secret, SecretName, StageLabel, Stages, VersionId};
 use crate::store::Place;
 
 /// What happened to a secret, a name, a key or an instance.
@@ -25,6 +25,18 @@ pub enum What {
     Tags,
     /// The description.
     Description,
+    /// Another function rotates the secret, or none, or at other times.
+    RotationPlan,
+    /// A run of the function that rotates the secret begins, or goes on.
+    RotationBegun,
+    /// A step of it has failed, and is tried again.
+    RotationRetried,
+    /// It has failed for good.
+    RotationFailed,
+    /// Somebody has cancelled it.
+    RotationCancelled,
+    /// It is done.
+    RotationDone,
     /// Another key was chosen: for a secret, or as an instance's default.
     Key,
     /// The policy.
@@ -69,6 +81,12 @@ impl What {
             What::Stages => "stages",
             What::Tags => "tags",
             What::Description => "description",
+            What::RotationPlan => "rotation-plan",
+            What::RotationBegun => "rotation-begun",
+            What::RotationRetried => "rotation-retried",
+            What::RotationFailed => "rotation-failed",
+            What::RotationCancelled => "rotation-cancelled",
+            What::RotationDone => "rotation-done",
             What::Key => "key",
             What::Policy => "policy",
             What::Access => "access",
@@ -108,6 +126,12 @@ impl What {
             | What::Stages
             | What::Tags
             | What::Description
+            | What::RotationPlan
+            | What::RotationBegun
+            | What::RotationRetried
+            | What::RotationFailed
+            | What::RotationCancelled
+            | What::RotationDone
             | What::Window
             | What::Quota
             | What::Restored
@@ -179,13 +203,15 @@ pub(super) fn happened(id: NodeId, place: Place, old: Option<&Node>, new: Option
             differing([(What::Access, old.access != new.access)])
         }
         (Some(Node::Directory(_)), None) => vec![(What::Removed, None)],
+        // Its secret is told of.
+        (Some(Node::Rotation(_)), _) | (_, Some(Node::Rotation(_))) => Vec::new(),
         (old, new) => of_secret(old.and_then(secret), new.and_then(secret)),
     };
     let subject = match new.or(old) {
         Some(Node::Key(key)) => Subject::Key(key.name.clone()),
         Some(Node::Directory(directory)) => Subject::Name(directory.name.clone()),
         Some(Node::Secret(secret)) => Subject::Name(secret.secret.name.clone()),
-        Some(Node::Root(_) | Node::Instance(_)) | None => Subject::Itself,
+        Some(Node::Root(_) | Node::Instance(_) | Node::Rotation(_)) | None => Subject::Itself,
     };
     let is_secret = matches!(new.or(old), Some(Node::Secret(_)));
     let happened = |(what, version)| Happened { what, subject: subject.clone(), version, place, id, is_secret };
@@ -198,7 +224,7 @@ type Told = Vec<(What, Option<VersionId>)>;
 fn secret(node: &Node) -> Option<&Secret> {
     match node {
         Node::Secret(node) => Some(&node.secret),
-        Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) => None,
+        Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) | Node::Rotation(_) => None,
     }
 }
 
@@ -236,7 +262,23 @@ fn of_secret(old: Option<&Secret>, new: Option<&Secret>) -> Told {
         (What::Key, old.key != new.key),
         (What::Policy, old.policy != new.policy),
     ]));
+    told.extend(of_rotation(old.rotation.as_ref(), new.rotation.as_ref()));
     told
+}
+
+fn of_rotation(old: Option<&Rotation>, new: Option<&Rotation>) -> Told {
+    let plan = old.map(|old| &old.plan) != new.map(|new| &new.plan);
+    let (before, after) = (old.and_then(Rotation::running), new.and_then(Rotation::running));
+    let stuck = new.and_then(|new| new.run.as_ref()).is_some_and(|run| run.stuck);
+    let cancelled = new.and_then(|new| new.last.as_ref()).is_some_and(|last| last.outcome == RunOutcome::Cancelled);
+    differing([
+        (What::RotationPlan, plan),
+        (What::RotationBegun, before.is_none() && after.is_some()),
+        (What::RotationRetried, before.zip(after).is_some_and(|(before, after)| after.failures > before.failures)),
+        (What::RotationFailed, before.is_some() && stuck),
+        (What::RotationCancelled, before.is_some() && after.is_none() && !stuck && cancelled),
+        (What::RotationDone, before.is_some() && after.is_none() && !stuck && !cancelled),
+    ])
 }
 
 /// All labels but ACSCurrent, and but the one that follows it where it moves.

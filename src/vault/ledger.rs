@@ -253,6 +253,7 @@ impl Vault {
                 Shown::Written { id, from, place, sealed, node } => {
                     self.purges.note(id, Some(&node));
                     self.key_ends.note(id, Some(&node));
+                    self.rotations.note(&node);
                     let record = Record { id, place, revision, sealed };
                     cache.write(Arc::new(Loaded { record, node }), from);
                 }

@@ -21,6 +21,8 @@ pub(super) enum Domain {
     Secret,
     /// A scheduled secret: its full name.
     Trash,
+    /// What says that a secret is rotated by a function: the secret's number.
+    Rotation,
 }
 
 impl Domain {
@@ -31,6 +33,7 @@ impl Domain {
             Domain::Directory => "directory",
             Domain::Secret => "secret",
             Domain::Trash => "trash",
+            Domain::Rotation => "rotation",
         }
     }
 }
@@ -239,7 +242,7 @@ impl Vault {
         self.node(id)?.ok_or(VaultError::Refused(Refusal::NotFound))
     }
 
-    fn named(
+    pub(super) fn named(
         &self,
         scope: NodeId,
         list: NodeId,

@@ -7,13 +7,14 @@
 //! Reading order: `node` (what is stored), `error`, `clock`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
 //! disk where that is possible), `batch`, `consequences`, `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
 //! `instances`, `policies`, `promise` (the verbs), `way`, `decisions` and `trial` (who may), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`,
-//! `rights` (telling of it), `purges`, `due` (what ends by itself), `inherit`,
+//! `rights` (telling of it), `purges`, `due` (what ends by itself), `rotation` and `agenda` (by functions), `inherit`,
 //! `boot` and `slots` (making and
 //! unlocking a store), `snapshot` (copying it), `anchor`, `verify`, `counted`, `scrub` (whether it is whole and the latest).
 //!
 //! Invariants: plaintext leaves only as a [`crate::value::Value`]; nothing is shown to a reader before it is durable; what a
 //! refused verb was about to change stays as it was.
 
+mod agenda;
 mod anchor;
 mod announce;
 mod audited;
@@ -45,6 +46,7 @@ mod purges;
 mod reads;
 mod rewrap;
 mod rights;
+mod rotation;
 mod rows;
 mod scrub;
 mod secrets;
@@ -78,6 +80,7 @@ pub use load::{Listing, Placed};
 pub use memory::{from_memory, may_wait};
 pub use node::{Directory, Instance, Key, Loaded, Node, Root, SecretNode, trash_list};
 pub use rewrap::Rewrapped;
+pub use rotation::{Agenda, Task};
 pub use scrub::{SCRUB_PAGE, SCRUB_TRIES, Scrubbed};
 pub use secrets::{Draft, Written};
 pub use slots::{SlotInfo, slots};
@@ -94,6 +97,7 @@ use crate::secret::{Account, Grant};
 use crate::store::Store;
 pub use crate::store::{Reservation as Room, Snapshot};
 use crate::time::SteadyClock;
+use agenda::Rotations;
 use announce::Listeners;
 use cache::Cache;
 use clock::MachineClock;
@@ -155,6 +159,7 @@ pub struct Vault {
     rights: Rights,
     purges: Purges,
     key_ends: Purges,
+    rotations: Rotations,
     /// Whether there may be data keys under an older version of their key.
     rewraps: AtomicBool,
     trail: OnceLock<Trail>,
@@ -193,6 +198,7 @@ impl Vault {
             rights: Rights::default(),
             purges: Purges::of_secrets(),
             key_ends: Purges::of_keys(),
+            rotations: Rotations::default(),
             rewraps: AtomicBool::new(true),
             trail: OnceLock::new(),
             heir: Heir::default(),

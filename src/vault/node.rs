@@ -162,6 +162,13 @@ pub struct SecretNode {
     pub access: Option<Access>,
 }
 
+/// That a secret is rotated by a function; all else of that is in the secret's own record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RotationEntry {
+    /// The secret.
+    pub secret: NodeId,
+}
+
 /// Any node. The JSON member that wraps it names its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -177,6 +184,8 @@ pub enum Node {
     Directory(Directory),
     /// In the list of its directory; while it is scheduled, in its instance's trash.
     Secret(SecretNode),
+    /// In its instance's list of those that are rotated.
+    Rotation(RotationEntry),
 }
 
 impl Node {
@@ -186,7 +195,7 @@ impl Node {
             Node::Root(root) => Some((&mut root.passages, &mut root.was_opened)),
             Node::Instance(instance) => Some((&mut instance.passages, &mut instance.was_opened)),
             Node::Directory(directory) => Some((&mut directory.passages, &mut directory.was_opened)),
-            Node::Key(_) | Node::Secret(_) => None,
+            Node::Key(_) | Node::Secret(_) | Node::Rotation(_) => None,
         }
     }
 }
@@ -246,7 +255,7 @@ impl Loaded {
             Node::Root(root) => root.passages,
             Node::Instance(instance) => instance.passages,
             Node::Directory(directory) => directory.passages,
-            Node::Key(_) | Node::Secret(_) => 0,
+            Node::Key(_) | Node::Secret(_) | Node::Rotation(_) => 0,
         }
     }
 
@@ -256,7 +265,7 @@ impl Loaded {
             Node::Root(root) => root.was_opened,
             Node::Instance(instance) => instance.was_opened,
             Node::Directory(directory) => directory.was_opened,
-            Node::Key(_) | Node::Secret(_) => false,
+            Node::Key(_) | Node::Secret(_) | Node::Rotation(_) => false,
         }
     }
 
@@ -267,7 +276,7 @@ impl Loaded {
             Node::Instance(instance) => Some(instance.access),
             Node::Directory(directory) => Some(directory.access),
             Node::Secret(secret) => secret.access,
-            Node::Key(_) => None,
+            Node::Key(_) | Node::Rotation(_) => None,
         }
     }
 }
@@ -280,6 +289,12 @@ pub fn keys_list(instance: NodeId) -> NodeId {
 /// The list that an instance's scheduled secrets stand in.
 pub fn trash_list(instance: NodeId) -> NodeId {
     NodeId(instance.0 + 2)
+}
+
+/// The list of what says that a secret of the instance is rotated by a function. It has the number of the key that the instance was made
+/// with, below which nothing else stands.
+pub fn rotations_list(instance: NodeId) -> NodeId {
+    NodeId(instance.0 + INSTANCE_NUMBERS)
 }
 
 /// Numbers taken by one instance: its own, its keys list's, its trash list's.

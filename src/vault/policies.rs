@@ -35,7 +35,7 @@ impl Vault {
         match &mut after {
             Node::Secret(node) => node.secret.policy = policy,
             Node::Key(key) => key.policy = policy,
-            Node::Root(_) | Node::Instance(_) | Node::Directory(_) => {}
+            Node::Root(_) | Node::Instance(_) | Node::Directory(_) | Node::Rotation(_) => {}
         }
         let mut more = HashMap::new();
         for (node, by) in [(&loaded.node, -1), (&after, 1)] {

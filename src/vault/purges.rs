@@ -96,14 +96,14 @@ impl Purges {
 fn secret_due(node: &Node) -> Option<Moment> {
     match node {
         Node::Secret(node) => node.secret.deletion.as_ref().map(crate::secret::Deletion::due),
-        Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) => None,
+        Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) | Node::Rotation(_) => None,
     }
 }
 
 fn key_due(node: &Node) -> Option<Moment> {
     match node {
         Node::Key(key) => key.state.due(),
-        Node::Root(_) | Node::Instance(_) | Node::Secret(_) | Node::Directory(_) => None,
+        Node::Root(_) | Node::Instance(_) | Node::Secret(_) | Node::Directory(_) | Node::Rotation(_) => None,
     }
 }
 
@@ -193,6 +193,15 @@ impl Vault {
         sort: &Purges,
         mut look: impl FnMut(NodeId, Moment) -> bool,
     ) -> Result<(), VaultError> {
+        self.each_of_lists(sort.list, |id, node| (sort.due)(node).is_none_or(|due| look(id, due)))
+    }
+
+    /// Calls `look` with each member of that list of each instance, until it says that this is enough.
+    pub(super) fn each_of_lists(
+        &self,
+        list: fn(NodeId) -> NodeId,
+        mut look: impl FnMut(NodeId, &Node) -> bool,
+    ) -> Result<(), VaultError> {
         let mut instances = Vec::new();
         self.each(NodeId::ROOT, |id, node| {
             if let Node::Instance(_) = node {
@@ -202,8 +211,8 @@ impl Vault {
         })?;
         for instance in instances {
             let mut enough = false;
-            self.each((sort.list)(instance), |id, node| {
-                enough = (sort.due)(node).is_some_and(|due| !look(id, due));
+            self.each(list(instance), |id, node| {
+                enough = !look(id, node);
                 !enough
             })?;
             if enough {

@@ -138,7 +138,7 @@ impl Vault {
             Node::Root(root) => (&mut root.access, Some(&mut root.changed)),
             Node::Instance(instance) => (&mut instance.access, Some(&mut instance.changed)),
             Node::Directory(directory) => (&mut directory.access, Some(&mut directory.changed)),
-            Node::Key(_) | Node::Secret(_) => return Err(Refusal::FixedEntry.into()),
+            Node::Key(_) | Node::Secret(_) | Node::Rotation(_) => return Err(Refusal::FixedEntry.into()),
         };
         access.uid = change.uid.unwrap_or(access.uid);
         access.gid = change.gid.unwrap_or(access.gid);
@@ -171,7 +171,7 @@ impl Vault {
             Node::Root(root) => root.changed = now,
             Node::Instance(instance) => instance.changed = now,
             Node::Directory(directory) => directory.changed = now,
-            Node::Key(_) | Node::Secret(_) => {}
+            Node::Key(_) | Node::Secret(_) | Node::Rotation(_) => {}
         })
     }
 }

@@ -281,6 +281,7 @@ impl Vault {
             Node::Key(key) => within(&format!(".keys/{}", key.name.as_str())),
             Node::Directory(directory) => within(directory.name.as_str()),
             Node::Secret(node) => within(node.secret.name.as_str()),
+            Node::Rotation(entry) => within(&format!("the rotation of record {}", entry.secret.0)),
         }
     }
 

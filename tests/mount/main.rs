@@ -40,6 +40,7 @@ mod secrecy;
 mod small_disk;
 mod tree;
 mod verbs;
+mod versions;
 mod waiting;
 mod watchers;
 mod ways;

@@ -16,9 +16,12 @@ use crate::cli::show;
 ///
 /// For a value that has leaked and must not wait until it rolls away. Whoever has it open reads no more of it.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    disable_version_flag = true,
+    after_help = "Examples:
   kmsfs destroy --yes --version v1 /run/secrets/prod/db/password
-  kmsfs destroy --yes /run/secrets/prod/db/password/versions/v1")]
+  kmsfs destroy --yes /run/secrets/prod/db/password/versions/v1"
+)]
 pub struct DestroyArgs {
     /// The version [default: the path's]
     #[arg(long, value_name = "ID")]
