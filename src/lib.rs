@@ -25,7 +25,7 @@
 //! | [`vault`] | all of the above |
 //! | [`api`] | [`vault`], [`secret`], `value`, `id`, `time` |
 //! | [`fs`] | [`vault`], [`api`], `estate`, [`secret`], `value`, `id`, `time`: no key, no engine |
-//! | `daemon` | [`fs`], [`vault`], [`audit`], [`store`], `estate`, [`crypto`], `durable` |
+//! | `daemon` | [`fs`], [`vault`], [`audit`], [`store`], `estate`, [`crypto`], `durable`; for rotation functions also [`secret`], `value`, `id`, `people` |
 //! | [`cli`] | `daemon`, [`api`], [`audit`], [`fs`], [`vault`], [`store`], [`crypto`], [`secret`], `value`, `id`, `time` |
 //!
 //! # Invariants

@@ -26,6 +26,8 @@ pub struct Person {
     pub gid: u32,
     /// All groups that name it as a member.
     pub groups: Vec<u32>,
+    /// Where it is at home, as far as that is known.
+    pub home: Option<PathBuf>,
 }
 
 struct File {
@@ -87,13 +89,17 @@ impl Names {
 
     /// The user called `name`, by its login or its number.
     pub fn user(&self, name: &str) -> Option<Person> {
-        let (uid, gid, login) = match self.users.find(name) {
-            Some(line) => (line.number, line.rest.split(':').next().and_then(|gid| gid.parse().ok()), Some(&line.name)),
-            None => (name.parse().ok()?, None, None),
+        let (uid, gid, login, home) = match self.users.find(name) {
+            Some(line) => {
+                let mut rest = line.rest.split(':');
+                let gid = rest.next().and_then(|gid| gid.parse().ok());
+                (line.number, gid, Some(&line.name), rest.nth(1).map(PathBuf::from))
+            }
+            None => (name.parse().ok()?, None, None, None),
         };
         // Who stands in no file has a group of its own, as far as anybody knows.
         let groups = login.map_or_else(Vec::new, |login| self.groups.with_member(login));
-        Some(Person { uid, gid: gid.unwrap_or(uid), groups })
+        Some(Person { uid, gid: gid.unwrap_or(uid), groups, home })
     }
 
     /// The group called `name`, by its name or its number.
@@ -182,10 +188,13 @@ mod tests {
         assert_eq!(people.names().unwrap().of_user(5), ["5"]);
         assert_eq!(people.names().unwrap().of_user(77), ["77"], "not the login of digits");
         assert_eq!(people.names().unwrap().of_group(200), ["app", "200"]);
-        let alice = Person { uid: 1000, gid: 100, groups: vec![200] };
+        let alice = Person { uid: 1000, gid: 100, groups: vec![200], home: Some("/".into()) };
         assert_eq!(people.names().unwrap().user("alice"), Some(alice.clone()));
         assert_eq!(people.names().unwrap().user("1000"), Some(alice));
-        assert_eq!(people.names().unwrap().user("4242"), Some(Person { uid: 4242, gid: 4242, groups: vec![] }));
+        assert_eq!(
+            people.names().unwrap().user("4242"),
+            Some(Person { uid: 4242, gid: 4242, groups: vec![], home: None })
+        );
         assert_eq!(people.names().unwrap().user("nobody-here"), None);
         assert_eq!(
             (

@@ -27,7 +27,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("vault", &["value", "id", "sealed", "time", "people", "secret", "crypto", "store", "estate", "audit"]),
     ("api", &["value", "id", "time", "secret", "vault"]),
     ("fs", &["value", "id", "time", "secret", "estate", "vault", "api"]),
-    ("daemon", &["fs", "vault", "audit", "store", "estate", "crypto", "durable"]),
+    ("daemon", &["value", "id", "people", "secret", "fs", "vault", "audit", "store", "estate", "crypto", "durable"]),
     ("cli", &["value", "id", "time", "secret", "crypto", "store", "audit", "vault", "api", "fs", "daemon"]),
     ("main", &["cli"]),
 ];

@@ -38,6 +38,7 @@ pub fn secret(vault: &Vault, loaded: &Loaded, with_tags: bool) -> Result<Map<Str
     if with_tags {
         members.insert("Tags".to_owned(), tag_list(&secret.tags));
     }
+    super::rotation::describe(secret, &mut members);
     if !secret.is_draft() {
         members.insert("LastRotationDate".to_owned(), secret.rotated.to_string().into());
     }

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use super::members::{Members, speakable};
 use super::{
-    ApiError, Asked, Asker, Body, Touched, audit, instances, keys, lists, password, policies, secrets, tags, values,
+    ApiError, Asked, Asker, Body, Touched, audit, instances, keys, lists, password, policies, rotation, secrets, tags,
+    values,
 };
 use crate::secret::{Action, Action as A};
 use crate::vault::{Target, Vault};
@@ -53,6 +54,9 @@ const ACTIONS: &[Row] = &[
     reads("ListTagResources", A::ListTagResources, tags::list),
     reads("GetSecretPolicy", A::GetSecretPolicy, policies::get),
     changing("SetSecretPolicy", A::SetSecretPolicy, policies::set),
+    changing("RotateSecret", A::RotateSecret, rotation::rotate),
+    changing("CancelSecretRotation", A::RotateSecret, rotation::cancel),
+    changing("UpdateSecretRotationPolicy", A::UpdateSecretRotationPolicy, rotation::set_policy),
     changing("CreateKey", A::CreateKey, keys::create),
     reads("DescribeKey", A::DescribeKey, keys::describe),
     reads("ListKeys", A::ListKeys, keys::list),
@@ -76,11 +80,7 @@ const ACTIONS: &[Row] = &[
 ];
 
 /// Actions of KMS that generic secrets, or this program, do not have.
-const UNSUPPORTED: [(&str, &str); 3] = [
-    ("RotateSecret", "rotating a generic secret by the service; PutSecretValue rotates it"),
-    ("UpdateSecretRotationPolicy", "a rotation policy of a generic secret"),
-    ("ListResourceTags", "tagging a key"),
-];
+const UNSUPPORTED: [(&str, &str); 1] = [("ListResourceTags", "tagging a key")];
 
 /// The names of all actions that are answered.
 pub fn actions() -> impl Iterator<Item = &'static str> {

@@ -23,6 +23,7 @@ mod permit;
 mod plain;
 mod policies;
 mod reply;
+mod rotation;
 mod secrets;
 mod tags;
 mod values;

@@ -202,6 +202,11 @@ impl Found {
         asked.decide(self, action, Needs::Directory(right))
     }
 
+    /// Refuses who may not write the secret's value, and whom no policy lets do `action`.
+    pub fn allow_value(&self, asked: &Asked<'_>, action: Action) -> Result<(), ApiError> {
+        asked.decide(self, action, Needs::Value(Right::Write))
+    }
+
     /// Refuses who does not own the secret.
     pub fn must_be_owned(&self, asked: &Asked<'_>, action: Action) -> Result<(), ApiError> {
         Ok(asked.vault.must_own(asked.asking(), action, &self.secret)?)

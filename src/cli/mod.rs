@@ -78,6 +78,7 @@ enum Verb {
     Restore(data::restore::RestoreArgs),
     Purge(data::purge::PurgeArgs),
     Destroy(data::destroy::DestroyArgs),
+    Rotate(data::rotate::RotateArgs),
     Tag(data::tag::TagArgs),
     Untag(data::untag::UntagArgs),
     Policy(data::policy::PolicyArgs),
@@ -163,6 +164,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         | Verb::Restore(_)
         | Verb::Purge(_)
         | Verb::Destroy(_)
+        | Verb::Rotate(_)
         | Verb::Tag(_)
         | Verb::Untag(_)
         | Verb::Policy(_)
@@ -195,6 +197,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         Verb::Restore(args) => data::restore::run(&args),
         Verb::Purge(args) => data::purge::run(&args),
         Verb::Destroy(args) => data::destroy::run(&args),
+        Verb::Rotate(args) => data::rotate::run(&args),
         Verb::Tag(args) => data::tag::run(&args),
         Verb::Untag(args) => data::untag::run(&args),
         Verb::Policy(args) => return data::policy::run(&args),

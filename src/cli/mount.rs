@@ -48,6 +48,9 @@ pub struct MountArgs {
     anchor: AnchorArgs,
     #[command(flatten)]
     audit: AuditArgs,
+    /// Where the functions are that rotate secrets [default: /etc/kmsfs/rotate.d for root, $XDG_CONFIG_HOME/kmsfs/rotate.d else]
+    #[arg(long, value_name = "DIR")]
+    functions: Option<PathBuf>,
     /// Take a store that was rolled back as it is, and anchor it anew
     #[arg(long)]
     accept_rollback: bool,
@@ -138,5 +141,6 @@ pub fn task(args: &MountArgs) -> Result<Task, CliError> {
         options,
         anchor: args.anchor.place()?,
         recording: args.audit.recording()?,
+        functions: args.functions.as_deref().map_or_else(places::functions, places::absolute)?,
     })
 }

@@ -55,8 +55,16 @@ const AUDIT: Place = Place {
     name: "kmsfs/audit",
 };
 
+const FUNCTIONS: Place = Place {
+    what: "the functions that rotate secrets",
+    root: "/etc/kmsfs/rotate.d",
+    variable: "XDG_CONFIG_HOME",
+    fallback: ".config",
+    name: "kmsfs/rotate.d",
+};
+
 /// All of them, as man pages list them.
-pub const PLACES: [Place; 5] = [STORE, KEY_FILE, ANCHORS, LOG, AUDIT];
+pub const PLACES: [Place; 6] = [STORE, KEY_FILE, ANCHORS, LOG, AUDIT, FUNCTIONS];
 
 /// The store's directory.
 pub fn store() -> Result<PathBuf, CliError> {
@@ -81,6 +89,11 @@ pub fn log() -> Result<PathBuf, CliError> {
 /// The directory of all stores' records.
 pub fn audit() -> Result<PathBuf, CliError> {
     of(&AUDIT)
+}
+
+/// The directory of the functions that rotate secrets.
+pub fn functions() -> Result<PathBuf, CliError> {
+    of(&FUNCTIONS)
 }
 
 fn of(place: &Place) -> Result<PathBuf, CliError> {

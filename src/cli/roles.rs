@@ -1,7 +1,7 @@
 //! The words by which this program starts itself: as a mount's daemon, as its worker, as the keeper that goes on after an
 //! upgrade, and to ask whether it can. They are no verbs of the command line.
 //!
-//! Each but the question and the forgetter takes the arguments of `kmsfs mount`, resolved. They are seen in `ps`: no passphrase is among them.
+//! Each but the question, the forgetter and what does a step takes the arguments of `kmsfs mount`, resolved. They are seen in `ps`: no passphrase is among them.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -29,16 +29,22 @@ pub enum Role {
     Poke,
     /// The process through which the kernel is made to forget pages: numbers come on stdin, stdout is the connection.
     Forget,
+    /// The process that does a step of a rotation: what that is comes on stdin.
+    RunStep,
+    /// What becomes the function that does it: the same.
+    BecomeFunction,
     /// Exits with 0 if it can go on with what the asking program holds.
     TakesOver,
 }
 
-const ROLES: [(&str, Role); 6] = [
+const ROLES: [(&str, Role); 8] = [
     ("serve", Role::Serve),
     ("keep", Role::Keep),
     ("work", Role::Work),
     ("poke", Role::Poke),
     ("forget", Role::Forget),
+    ("run-step", Role::RunStep),
+    ("become-function", Role::BecomeFunction),
     ("takes-over", Role::TakesOver),
 ];
 
@@ -70,9 +76,15 @@ impl Role {
             let can = args.get(1).is_some_and(|words| daemon::understands(words));
             return Ok(if can { Exit::Done } else { Exit::Refused });
         }
-        if self == Role::Forget {
-            let forgotten = daemon::forget().map_err(CliError::from);
-            return Ok(forgotten.map_or_else(|error| tell(&error.to_failure()), |()| Exit::Done));
+        let helper: Option<fn() -> Result<(), daemon::MountError>> = match self {
+            Role::Forget => Some(daemon::forget),
+            Role::RunStep => Some(daemon::run_step),
+            Role::BecomeFunction => Some(daemon::become_function),
+            Role::Serve | Role::Keep | Role::Work | Role::Poke | Role::TakesOver => None,
+        };
+        if let Some(help) = helper {
+            let helped = help().map_err(CliError::from);
+            return Ok(helped.map_or_else(|error| tell(&error.to_failure()), |()| Exit::Done));
         }
         // What the starting program gave up is not given up by a new one, and a passphrase or a key waits on stdin.
         daemon::harden();
@@ -81,7 +93,7 @@ impl Role {
             Role::Serve => serve(&mount),
             Role::Keep => keep(&mount),
             Role::Poke => poke(&mount),
-            Role::Work | Role::Forget | Role::TakesOver => work(&mount),
+            Role::Work | Role::Forget | Role::RunStep | Role::BecomeFunction | Role::TakesOver => work(&mount),
         };
         Ok(played.unwrap_or_else(|error| tell(&error.to_failure())))
     }
@@ -113,6 +125,7 @@ pub fn to_args(role: Role, order: &Order) -> Vec<OsString> {
         AnchorPlace::In(_) => {}
     }
     args.extend(recording::to_args(&order.task.recording));
+    args.extend(["--functions".into(), order.task.functions.clone().into()]);
     match &order.log {
         // A worker's stderr is its keeper's.
         _ if matches!(role, Role::Work | Role::Poke) => args.push("--foreground".into()),

@@ -89,6 +89,11 @@ impl Control {
         Ok(Self(socket))
     }
 
+    /// The end that this descriptor is.
+    pub fn from_fd(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
     /// For a process that will have it as its stdin.
     pub fn into_fd(self) -> OwnedFd {
         self.0

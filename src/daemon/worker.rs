@@ -22,7 +22,7 @@ use super::open::open_store;
 use super::poker::Pokes;
 use super::recording::Recording;
 use super::strongbox::Strongbox;
-use super::{unmount, upkeep};
+use super::{rotate, unmount, upkeep};
 use crate::crypto::MasterKey;
 use crate::estate::{Estate, Files};
 use crate::fs::fuse::{Connection, Session, adopt};
@@ -37,6 +37,8 @@ pub struct Task {
     pub options: Options,
     pub anchor: AnchorPlace,
     pub recording: Recording,
+    /// Where the functions are that rotate secrets.
+    pub functions: PathBuf,
 }
 
 /// Does `task` until the mount is gone, or the keeper says that another one goes on. `control` is the way to the keeper.
@@ -78,8 +80,12 @@ pub fn work(task: &Task, control: &Arc<Control>) -> Result<(), MountError> {
     if let Err(error) = &kept {
         log::error!("nobody scrubs the store: {error}");
     }
+    let conductor = rotate::conduct(vault.clone(), task.functions.clone());
+    if let Err(error) = &conductor {
+        log::error!("no function rotates a secret: {error}");
+    }
     let served = session.run().map_err(MountError::Serve);
-    drop(kept);
+    drop((kept, conductor));
     Recording::end(&vault);
     rest(&vault);
     drop(anchored);

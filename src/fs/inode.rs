@@ -47,7 +47,9 @@ kinds! {
     Cmk = 10,
     /// DescribeSecret of a live secret or a draft.
     Info = 11,
-    // 12 fields, 13 field, 14 dotenv, 15 rotation: with Key/Value secrets and rotation functions.
+    // 12 fields, 13 field, 14 dotenv: with Key/Value secrets.
+    /// By which function a secret is rotated, and how often.
+    Rotation = 15,
     /// A KMS instance; the node is the instance's, here and up to its trash, but for those of a key.
     Instance = 32,
     /// `.instance/`.

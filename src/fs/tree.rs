@@ -86,7 +86,7 @@ pub const LINK_BITS: u16 = 0o777;
 /// The tree. Within a directory the order is that of readdir; `current` comes first, so that `rm -r` schedules the
 /// deletion before it meets anything else.
 ///
-/// Later rooms have their numbers in `inode` and their rows here: `fields`, `dotenv`, `rotation` below a secret.
+/// Later rooms have their numbers in `inode` and their rows here: `fields`, `dotenv` below a secret.
 #[rustfmt::skip]
 pub const TREE: &[Row] = &[
     row(Kind::Root, Fixed(".kmsfs"), Kind::Control, Dir, B::Fixed(CONTROL_DIR_BITS), Some(A::ReadStatus), None),
@@ -125,6 +125,7 @@ pub const TREE: &[Row] = &[
     row(Kind::Directory, Fixed("tags"), Kind::Tags, File, B::Entry, Some(A::ListTagResources), Some(A::TagResource)),
     row(Kind::Directory, Fixed("policy"), Kind::Policy, File, B::Owner, Some(A::GetSecretPolicy), Some(A::SetSecretPolicy)),
     row(Kind::Directory, Fixed("description"), Kind::Description, File, B::Entry, Some(A::DescribeSecret), Some(A::UpdateSecret)),
+    row(Kind::Directory, Fixed("rotation"), Kind::Rotation, File, B::Entry, Some(A::DescribeSecret), Some(A::UpdateSecretRotationPolicy)),
     row(Kind::Directory, Fixed("cmk"), Kind::Cmk, File, B::Entry, Some(A::DescribeSecret), Some(A::UpdateSecret)),
     row(Kind::Directory, Fixed("info"), Kind::Info, File, B::ReadOnly, Some(A::DescribeSecret), None),
     row(Kind::Directory, Any, Kind::Directory, Dir, B::Directory, Some(A::ListSecrets), Some(A::CreateSecret)),

@@ -25,6 +25,19 @@ type Bell = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Rotations {
     first: Mutex<Option<First>>,
     bell: OnceLock<Bell>,
+    /// What has come of runs in this process.
+    pub(super) counts: Mutex<RunCounts>,
+}
+
+/// How often runs came to something.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunCounts {
+    /// All steps were done.
+    pub done: u64,
+    /// A step has failed for good.
+    pub failed: u64,
+    /// A step has failed, and is tried again.
+    pub retried: u64,
 }
 
 /// The first by each clock, which need not be the same.
@@ -34,7 +47,7 @@ struct First(Moment);
 impl Default for Rotations {
     /// Nobody has looked yet.
     fn default() -> Self {
-        Self { first: Mutex::new(Some(First(Moment::FIRST))), bell: OnceLock::new() }
+        Self { first: Mutex::new(Some(First(Moment::FIRST))), bell: OnceLock::new(), counts: Mutex::default() }
     }
 }
 
@@ -73,6 +86,11 @@ impl First {
 }
 
 impl Vault {
+    /// How often runs of functions came to something in this process.
+    pub fn run_counts(&self) -> RunCounts {
+        *self.rotations.counts.lock()
+    }
+
     /// Has `bell` called when something may be due for a rotation sooner than it was known. The first one stays.
     pub fn on_rotations_due(&self, bell: impl Fn() + Send + Sync + 'static) {
         let _ = self.rotations.bell.set(Box::new(bell));

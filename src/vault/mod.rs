@@ -65,6 +65,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+pub use agenda::RunCounts;
 pub use anchor::Anchor;
 pub use announce::Rotated;
 pub use audited::{Disclosed, outcome_of};

@@ -18,8 +18,6 @@ use crate::value::Value;
 
 /// What the audit has for the daemon's own doing in a run.
 const GESTURE: &str = "rotation";
-/// Secrets that are answered at a time.
-const AT_ONCE: usize = 64;
 
 /// A step that is to be done.
 pub struct Task {
@@ -37,6 +35,17 @@ pub struct Task {
     pub new: Option<Value>,
     /// The one before the old one, if that is still there.
     pub older: Option<Value>,
+}
+
+impl Task {
+    /// The old value with the members that `printed` has in the place of its own.
+    ///
+    /// # Errors
+    /// Where one of the two is no object.
+    pub fn with_members(&self, printed: &Value) -> Result<Value, &'static str> {
+        let _ = printed;
+        Err("members are not there yet")
+    }
 }
 
 /// What is to be done for rotations.
@@ -72,10 +81,11 @@ impl Vault {
         self.change(caller, Action::RotateSecret, id, |record| secret::cancel_rotation(record, now))
     }
 
-    /// What is to be done for rotations now, but for those of `busy`. Runs that are due by their plan begin here.
-    pub fn rotations_due(&self, busy: &dyn Fn(NodeId) -> bool) -> Result<Agenda, VaultError> {
+    /// What is to be done for rotations now, `most` of it at most and but for those that are `busy`. Runs that are due by their plan begin
+    /// here.
+    pub fn rotations_due(&self, most: usize, busy: &dyn Fn(NodeId) -> bool) -> Result<Agenda, VaultError> {
         let now = self.moment()?;
-        let agenda = self.walk_rotations(now, AT_ONCE, busy)?;
+        let agenda = self.walk_rotations(now, most, busy)?;
         let mut due = Vec::new();
         for id in agenda.due {
             match self.begin_due(id, now) {
@@ -95,6 +105,16 @@ impl Vault {
             self.begin_rotation(of_run()?, id, None)?;
         }
         Ok(secret::rotation_due(&self.secret(id)?.1).is_some_and(|due| due.may_have_come(now)))
+    }
+
+    /// The step that is to be done now for the run of secret `id`, if one is.
+    pub fn step_due(&self, id: NodeId) -> Result<Option<Step>, VaultError> {
+        let Some(loaded) = self.node(id)? else { return Ok(None) };
+        let Some(record) = loaded.as_secret().map(|node| &node.secret) else { return Ok(None) };
+        let now = self.moment()?;
+        let is_due = secret::rotation_due(record).is_some_and(|due| due.may_have_come(now));
+        let run = record.rotation.as_ref().and_then(Rotation::running).filter(|_| is_due);
+        Ok(run.map(|run| run.step))
     }
 
     /// The step that the run of secret `id` stands at, with what its function needs; there is a record of that.
@@ -141,14 +161,23 @@ impl Vault {
     /// Takes it that `step` of the run of secret `id` is done.
     pub fn end_step(&self, id: NodeId, step: Step) -> Result<(), VaultError> {
         let now = self.moment()?;
-        self.change_run(id, |record| secret::next_step(record, step, now))
+        self.change_run(id, |record| secret::next_step(record, step, now))?;
+        if step == Step::Finish {
+            self.rotations.counts.lock().done += 1;
+        }
+        Ok(())
     }
 
     /// Takes it that `step` of the run of secret `id` has failed: `error` is why, which is no secret.
     pub fn fail_step(&self, id: NodeId, step: Step, error: &str, for_good: bool) -> Result<(), VaultError> {
         let now = self.moment()?;
         self.change_run(id, |record| secret::fail_step(record, step, error, for_good, now))?;
-        let (loaded, _) = self.secret(id)?;
+        let (loaded, record) = self.secret(id)?;
+        let is_stuck = record.rotation.as_ref().is_some_and(|rotation| rotation.running().is_none());
+        {
+            let mut counts = self.rotations.counts.lock();
+            *(if is_stuck { &mut counts.failed } else { &mut counts.retried }) += 1;
+        }
         let (target, why) = (self.target(&loaded), format!("{}: {error}", step.word()));
         self.audit_refusal(of_run()?, Some(Action::RotateSecret), &target, Outcome::Failed, "RotationFailed", &why)
     }

@@ -35,6 +35,7 @@ mod people;
 mod policies;
 mod readers;
 mod refusals;
+mod rotation;
 mod seals;
 mod secrecy;
 mod small_disk;

@@ -13,6 +13,8 @@ use crate::cli::report::{Verdict, plain, with};
 pub enum DataError {
     #[error("the secret {0} has no version that was current before")]
     NothingBefore(String),
+    #[error("{secret} is not rotated: {why}")]
+    NotRotated { secret: String, why: String },
     #[error("the path and --version name two versions")]
     TwoVersions,
     #[error("no version of {0} is named")]
@@ -48,6 +50,9 @@ impl DataError {
     pub fn judge(&self) -> Verdict {
         match self {
             DataError::NothingBefore(_) => with(Exit::Refused, "`kmsfs log` shows its versions; name one with --to"),
+            DataError::NotRotated { .. } => {
+                with(Exit::Refused, "its `info` says how far it is; `kmsfs rotate` goes on where it stands")
+            }
             DataError::TwoVersions => plain(Exit::Usage),
             DataError::NoVersion(_) => with(Exit::Usage, "`kmsfs log` shows its versions; name one with --version"),
             DataError::NotConfirmed => with(Exit::Refused, "say --yes where nobody can be asked"),

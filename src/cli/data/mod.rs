@@ -24,6 +24,7 @@ pub mod random_password;
 pub mod restore;
 pub mod rm;
 pub mod rollback;
+pub mod rotate;
 pub mod seal;
 pub mod tag;
 pub mod trash;

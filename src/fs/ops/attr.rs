@@ -302,6 +302,7 @@ impl Tree {
             | Kind::Tags
             | Kind::Policy
             | Kind::Description
+            | Kind::Rotation
             | Kind::Cmk
             | Kind::Info
             | Kind::Scratch => {

@@ -5,7 +5,9 @@ use crate::fs::draft::{Base, Draft, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{InstanceState, KeyName, KeyWord, Quota, RecoveryWindow, Refusal, Tags, VersionId, parse_shares};
+use crate::secret::{
+    InstanceState, KeyName, KeyWord, Plan, Quota, RecoveryWindow, Refusal, Tags, VersionId, parse_shares,
+};
 use crate::value::Value;
 use crate::vault::{self, Room, Written};
 
@@ -61,6 +63,7 @@ impl Tree {
             Kind::Tags if adds => self.vault.add_tags(caller, ino.node, &Tags::parse_file(bytes)?)?,
             Kind::Tags => self.vault.set_tags(caller, ino.node, Tags::parse_file(bytes)?)?,
             Kind::Description => self.vault.set_description(caller, ino.node, bytes)?,
+            Kind::Rotation => self.vault.set_rotation(caller, ino.node, Plan::parse_file(bytes)?)?,
             Kind::Policy => {
                 record(&*self.loaded(ino.node)?)?.not_scheduled()?;
                 self.vault.set_policy(caller, ino.node, bytes)?;

@@ -6,7 +6,7 @@
 use super::{Tree, record};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::secret::{self, InstanceState, KeyName, KeyWord, Quota, RecoveryWindow, Refusal, Tags, parse_shares};
+use crate::secret::{self, InstanceState, KeyName, KeyWord, Plan, Quota, RecoveryWindow, Refusal, Tags, parse_shares};
 
 impl Tree {
     /// Refuses `bytes` as the beginning of entry `ino`'s text; with `adds`, as tags beside those there are.
@@ -27,6 +27,7 @@ impl Tree {
             Kind::Description => {
                 secret::set_description(record(&*self.loaded(ino.node)?)?, lines, self.vault.now())?;
             }
+            Kind::Rotation => self.vault.check_rotation(ino.node, Plan::parse_file(lines)?)?,
             Kind::Cmk => self.vault.check_key(ino.node, &KeyName::parse(lines.trim_ascii())?)?,
             Kind::RecoveryWindow => {
                 RecoveryWindow::parse(lines)?;

@@ -120,6 +120,15 @@ impl Tree {
         page.moment("kmsfs_scrub_last_timestamp_seconds", "When the last walk came to its end.", scrubbed.last);
         let help = "When the first of the secrets that are scheduled for deletion may be purged.";
         page.moment("kmsfs_next_purge_timestamp_seconds", help, self.vault.next_purge());
+        let runs = self.vault.run_counts();
+        page.begin(
+            "kmsfs_rotations_total",
+            "counter",
+            "Runs of rotation functions, and steps of them that are tried again.",
+        );
+        for (outcome, count) in [("done", runs.done), ("failed", runs.failed), ("retried", runs.retried)] {
+            page.sample("kmsfs_rotations_total", &[("outcome", outcome)], count);
+        }
         let held = self.vault.purges_held().map_or(0, |time| time.as_secs());
         page.gauge("kmsfs_purges_held_seconds", "For how long what is due waits, since the clock was changed.", held);
     }

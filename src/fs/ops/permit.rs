@@ -123,6 +123,7 @@ impl Tree {
             Kind::Tags
             | Kind::Policy
             | Kind::Description
+            | Kind::Rotation
             | Kind::Cmk
             | Kind::Info
             | Kind::TrashedInfo
@@ -269,6 +270,7 @@ impl Tree {
             | Kind::Version
             | Kind::Tags
             | Kind::Description
+            | Kind::Rotation
             | Kind::Cmk
             | Kind::Info
             | Kind::TrashedInfo

@@ -36,7 +36,7 @@ impl Tree {
                 Life::Live => Ok(self.vault.remove_stage(who.caller(), ino.node, &StageLabel::parse(name)?, None)?),
                 Life::Draft | Life::Scheduled => Ok(()),
             },
-            Kind::Version | Kind::Tags | Kind::Policy | Kind::Description | Kind::Cmk | Kind::Info => {
+            Kind::Version | Kind::Tags | Kind::Policy | Kind::Description | Kind::Rotation | Kind::Cmk | Kind::Info => {
                 match self.life(ino.node)? {
                     Life::Live => Err(Refusal::FixedEntry.into()),
                     Life::Draft | Life::Scheduled => Ok(()),

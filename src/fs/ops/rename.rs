@@ -182,5 +182,5 @@ impl Tree {
 }
 
 fn is_text_or_value(kind: Kind) -> bool {
-    matches!(kind, Kind::Current | Kind::Tags | Kind::Policy | Kind::Description | Kind::Cmk)
+    matches!(kind, Kind::Current | Kind::Tags | Kind::Policy | Kind::Description | Kind::Rotation | Kind::Cmk)
 }

@@ -21,6 +21,10 @@ impl Tree {
             Kind::Metrics => self.metrics()?,
             Kind::Tags => record(&*self.loaded(ino.node)?)?.tags.render(),
             Kind::Description => line(&record(&*self.loaded(ino.node)?)?.description),
+            Kind::Rotation => record(&*self.loaded(ino.node)?)?
+                .rotation
+                .as_ref()
+                .map_or_else(String::new, |rotation| rotation.plan.render()),
             Kind::Policy => line(self.vault.policy_text(record(&*self.loaded(ino.node)?)?)?.trim_end()),
             Kind::KeyPolicy => line(self.vault.key_policy_text(&*self.loaded(ino.node)?)?.trim_end()),
             Kind::Cmk => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::NodeId;
-use crate::secret::{Refusal, SecretName, delete, move_stage};
+use crate::secret::{Refusal, SecretName, delete, move_stage, rotation_due};
 use crate::time::{Steady, Timestamp};
 
 const DAY: u64 = 86_400;

@@ -1,0 +1,231 @@
+//! The worker's hold on one step: what goes to the runner, and what comes back of it.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
+use rustix::pipe::{PipeFlags, pipe_with};
+use zeroize::Zeroize as _;
+
+use super::declaration::Output;
+use super::job::{Job, Report};
+use super::runner::WORD;
+use crate::daemon::handover::Control;
+use crate::daemon::tended::SELF;
+use crate::secret::VALUE_MAX;
+use crate::value::Value;
+use crate::vault::Task;
+
+/// Bytes of stderr that are kept: its end.
+const SAID_MAX: usize = 4096;
+/// How often it is looked whether the step is still wanted.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+/// What a function exits with that cannot do it as it is configured: EX_CONFIG of sysexits.h.
+const EX_CONFIG: i32 = 78;
+/// A shorter text is too common to be taken out of a message.
+const MASKED_MIN: usize = 4;
+
+/// What came of a step.
+pub enum Outcome {
+    /// It is done; `create` has printed this.
+    Done(Value, Output),
+    /// It is not. Trying again is of no use where it failed `for_good`.
+    Failed { why: String, for_good: bool },
+    /// Nobody wants it any more.
+    Unwanted,
+}
+
+/// Has the step of `task` done by its function in `dir`. `wanted` is asked every now and then.
+pub fn run(dir: &Path, task: &Task, wanted: impl Fn() -> bool) -> Outcome {
+    match try_run(dir, task, wanted) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Failed { why: format!("the function cannot be run: {error}"), for_good: false },
+    }
+}
+
+fn try_run(dir: &Path, task: &Task, wanted: impl Fn() -> bool) -> io::Result<Outcome> {
+    let secret = [&task.target.instance, &task.target.secret].map(|part| part.as_deref().unwrap_or_default()).join("/");
+    let version = task.version.as_ref().map_or_else(String::new, |id| id.as_str().to_owned());
+    let job = Job { dir: dir.to_owned(), function: task.function.clone(), step: task.step, secret, version };
+    let mut running = Running::start(&job, task)?;
+    let report = loop {
+        match running.look()? {
+            Some(report) => break report,
+            None if wanted() => {}
+            None => return Ok(Outcome::Unwanted),
+        }
+    };
+    running.drain()?;
+    Ok(judge(report, running, task))
+}
+
+fn judge(report: Report, mut running: Running, task: &Task) -> Outcome {
+    let printed = std::mem::replace(&mut running.printed, Value::empty());
+    let failed = |why: String, for_good| Outcome::Failed { why, for_good };
+    let (what, for_good) = match report {
+        Report::Exited { code: 0, output } if printed.len() <= VALUE_MAX => return Outcome::Done(printed, output),
+        Report::Exited { code: 0, .. } => {
+            return failed(format!("the function has printed more than {VALUE_MAX} bytes"), true);
+        }
+        Report::Exited { code, .. } => (format!("exit status {code}"), code == EX_CONFIG),
+        Report::Killed { signal } => (format!("killed by signal {signal}"), false),
+        Report::TimedOut { seconds } => (format!("not done within {seconds} seconds"), false),
+        Report::Refused(why) => return failed(why, true),
+        Report::Failed(why) => return failed(why, false),
+    };
+    let line = masked(last_line(&running.said), task);
+    failed(if line.is_empty() { what } else { format!("{line} ({what})") }, for_good)
+}
+
+/// The last line of what a function said that has something in it.
+fn last_line(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// The line without the values that the function was given, which it must not say; nor the texts in them.
+fn masked(line: String, task: &Task) -> String {
+    let values = [Some(&task.old), task.new.as_ref(), task.older.as_ref()];
+    let texts = values.into_iter().flatten().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
+    // Members and lines are what stands between these.
+    let parts = texts.flat_map(|text| text.split(['"', '\n']).chain([text]));
+    let mut parts: Vec<&str> = parts.map(str::trim).filter(|part| part.len() >= MASKED_MIN).collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.into_iter().fold(line, |line, part| if line.contains(part) { line.replace(part, "***") } else { line })
+}
+
+/// A runner, and what it has brought so far.
+struct Running {
+    /// None once the runner is to end.
+    control: Option<Control>,
+    child: Child,
+    stdout: Option<File>,
+    stderr: Option<File>,
+    printed: Value,
+    said: Vec<u8>,
+}
+
+impl Running {
+    fn start(job: &Job, task: &Task) -> io::Result<Self> {
+        let (control, its) = Control::pair()?;
+        let child = Command::new(SELF)
+            .arg0(env!("CARGO_PKG_NAME"))
+            .arg(WORD)
+            .stdin(Stdio::from(its.into_fd()))
+            .stdout(Stdio::null())
+            .env_clear()
+            .spawn()?;
+        let [(stdout, its_stdout), (stderr, its_stderr)] =
+            [pipe_with(PipeFlags::CLOEXEC)?, pipe_with(PipeFlags::CLOEXEC)?];
+        let values = [Some(&task.old), task.new.as_ref(), task.older.as_ref()];
+        let mut files = Vec::new();
+        for value in values {
+            files.push(file_of(value.map_or(&[][..], Value::as_bytes))?);
+        }
+        files.extend([its_stdout, its_stderr]);
+        let files: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
+        control.send(job, &files)?;
+        let (stdout, stderr) = (Some(File::from(stdout)), Some(File::from(stderr)));
+        Ok(Self { control: Some(control), child, stdout, stderr, printed: Value::empty(), said: Vec::new() })
+    }
+
+    /// Waits a moment for what comes next; how the step ended, once it has.
+    fn look(&mut self) -> io::Result<Option<Report>> {
+        let [ended, out, err] = self.ready()?;
+        if out {
+            self.read_stdout()?;
+        }
+        if err {
+            self.read_stderr()?;
+        }
+        let Some(control) = self.control.as_ref().filter(|_| ended) else { return Ok(None) };
+        let report = control.receive::<Report>()?.map(|(report, _)| report);
+        Ok(Some(report.unwrap_or_else(|| Report::Failed("the process that runs the function has died".to_owned()))))
+    }
+
+    /// Whether there is something from the runner, on stdout, on stderr.
+    fn ready(&self) -> io::Result<[bool; 3]> {
+        let control = self.control.as_ref().map(|control| PollFd::new(control, PollFlags::IN));
+        let pipes = [&self.stdout, &self.stderr].map(|pipe| pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let which: Vec<usize> = (0..)
+            .zip([control.is_some(), pipes[0].is_some(), pipes[1].is_some()])
+            .filter(|(_, has)| *has)
+            .map(|(n, _)| n)
+            .collect();
+        let mut watched: Vec<_> = [control].into_iter().chain(pipes).flatten().collect();
+        match poll(&mut watched, Some(&LOOK)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = [false; 3];
+        for (number, one) in which.into_iter().zip(watched) {
+            ready[number] = !one.revents().is_empty();
+        }
+        Ok(ready)
+    }
+
+    /// What waits in the pipes when all is over. Where the runner was killed, a function may still have their other ends.
+    fn drain(&mut self) -> io::Result<()> {
+        while let Some(pipe) = self.stdout.as_ref().or(self.stderr.as_ref()) {
+            if poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&LOOK))? == 0 {
+                return Ok(());
+            }
+            if self.stdout.is_some() { self.read_stdout()? } else { self.read_stderr()? }
+        }
+        Ok(())
+    }
+
+    fn read_stdout(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.stdout else { return Ok(()) };
+        let mut bytes = [0; 4096];
+        let len = pipe.read(&mut bytes)?;
+        // One byte too many says that there were too many.
+        if self.printed.len() <= VALUE_MAX {
+            self.printed.write_at(self.printed.len(), &bytes[..len]);
+        }
+        bytes.zeroize();
+        if len == 0 {
+            self.stdout = None;
+        }
+        Ok(())
+    }
+
+    fn read_stderr(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.stderr else { return Ok(()) };
+        let mut bytes = [0; 4096];
+        let len = pipe.read(&mut bytes)?;
+        self.said.extend_from_slice(&bytes[..len]);
+        let surplus = self.said.len().saturating_sub(SAID_MAX);
+        self.said.drain(..surplus);
+        if len == 0 {
+            self.stderr = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It takes the function to its end when nobody is there to be told.
+        self.control = None;
+        if let Err(error) = self.child.wait() {
+            log::error!("cannot wait for the process that runs a function: {error}");
+        }
+        self.said.zeroize();
+    }
+}
+
+/// A file with these bytes, to be read by whoever has the descriptor, and by nobody else.
+fn file_of(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("kmsfs-value", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    fchmod(&file, Mode::empty())?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(file.into())
+}
