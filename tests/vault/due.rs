@@ -13,13 +13,13 @@ use parking_lot::Mutex;
 
 use crate::room::{Room, caller};
 
-const DAY: u64 = 86_400 * 1_000_000_000;
-const HOUR: u64 = DAY / 24;
+pub const DAY: u64 = 86_400 * 1_000_000_000;
+pub const HOUR: u64 = DAY / 24;
 /// 2026-11-27.
 const TODAY: u64 = 20_784 * DAY;
 
 /// A machine's clocks, which run when they are told to.
-struct Clocks(Mutex<(u64, u32, u64)>);
+pub struct Clocks(Mutex<(u64, u32, u64)>);
 
 impl Clock for Clocks {
     fn now(&self) -> Timestamp {
@@ -33,14 +33,14 @@ impl Clock for Clocks {
 }
 
 /// A machine with an unlocked store.
-struct Machine {
+pub struct Machine {
     room: Room,
     clocks: Arc<Clocks>,
-    vault: Vault,
+    pub vault: Vault,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::on(TODAY)
     }
 
@@ -50,12 +50,12 @@ impl Machine {
         Self { room, clocks, vault }
     }
 
-    fn run(&self, time: u64) {
+    pub fn run(&self, time: u64) {
         let mut clocks = self.clocks.0.lock();
         (clocks.0, clocks.2) = (clocks.0 + time, clocks.2 + time);
     }
 
-    fn set(&self, by: i64) {
+    pub fn set(&self, by: i64) {
         let mut clocks = self.clocks.0.lock();
         clocks.0 = clocks.0.saturating_add_signed(by);
     }
@@ -78,7 +78,7 @@ impl Machine {
     }
 
     /// The daemon ends, by a kill or not, and begins anew.
-    fn restart(self, rested: bool) -> Self {
+    pub fn restart(self, rested: bool) -> Self {
         if rested {
             self.vault.keep_steady(true).unwrap();
         }
@@ -97,7 +97,7 @@ impl Machine {
         self.restart(true)
     }
 
-    fn secret(&self, name: &str, versions: usize) -> NodeId {
+    pub fn secret(&self, name: &str, versions: usize) -> NodeId {
         let name = Component::parse(name.as_bytes()).unwrap();
         let directory = self.vault.make_directory(caller(), self.room.instance, &name, 0o750).unwrap();
         let id = self.vault.secret_of(&directory).unwrap().id();

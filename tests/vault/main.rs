@@ -13,3 +13,4 @@ mod memory;
 mod passing;
 mod rewrap;
 mod room;
+mod rotation;
