@@ -1,0 +1,37 @@
+//! Each step of each function, killed with all its processes at moments from its begin to its end, and then taken again.
+
+use std::time::Instant;
+
+use crate::call::{Function, STEPS};
+use crate::secret::Values;
+use crate::tls;
+
+/// Moments at which a step is killed, evenly from its begin to its end.
+const MOMENTS: u32 = 3;
+
+/// Kills every step of a rotation of `values`, and sees to it that `lets_in` holds for them at the end.
+fn survives(function: &Function, mut values: Values, lets_in: impl Fn(&Values)) {
+    let mut killed = 0;
+    for step in STEPS {
+        // A run that nobody disturbs, of which each later one is a repetition.
+        let begun = Instant::now();
+        if step == "create" {
+            values.create(function)
+        } else {
+            drop(function.done(step, &values))
+        }
+        let took = begun.elapsed();
+        for moment in 0..MOMENTS {
+            killed += u32::from(function.kill(step, &values, took * moment / MOMENTS));
+            if step == "create" { values.create(function) } else { drop(function.done(step, &values)) }
+        }
+    }
+    assert!(killed >= MOMENTS, "{killed} were killed");
+    lets_in(&values);
+}
+
+#[test]
+fn a_certificate_and_a_password() {
+    survives(&tls::function("pem"), Values::of("none"), |_| {});
+    survives(&Function::shipped("random"), Values::of("none"), |_| {});
+}

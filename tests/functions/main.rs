@@ -1,0 +1,19 @@
+//! The rotation functions of `dist/rotate.d`, called as kmsfs calls them, on real services.
+//!
+//! Reading order: `call` (how one is called), `secret` (over which values), `cmdlines` (who watches), `declaration` (the samples),
+//! then a file for each function, `killed` (steps that are cut short) and `secrecy` (where values may not be).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod call;
+mod cmdlines;
+mod declaration;
+mod killed;
+mod random;
+#[path = "../room/mod.rs"]
+mod room;
+mod secrecy;
+mod secret;
+#[path = "../room/services.rs"]
+mod services;
+mod tls;
