@@ -69,6 +69,15 @@ impl Function {
         self
     }
 
+    pub fn with_path(self, name: &str, value: &Path) -> Self {
+        self.with(name, value.to_str().unwrap())
+    }
+
+    pub fn running_as(mut self, user: &str) -> Self {
+        self.account = Account::named(user);
+        self
+    }
+
     pub fn rotating(mut self, secret: &str) -> Self {
         self.secret = secret.to_owned();
         self

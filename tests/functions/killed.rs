@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::call::{Function, STEPS};
 use crate::secret::Values;
-use crate::tls;
+use crate::{ssh_key, tls};
 
 /// Moments at which a step is killed, evenly from its begin to its end.
 const MOMENTS: u32 = 3;
@@ -28,6 +28,17 @@ fn survives(function: &Function, mut values: Values, lets_in: impl Fn(&Values)) 
     }
     assert!(killed >= MOMENTS, "{killed} were killed");
     lets_in(&values);
+}
+
+#[test]
+fn a_key_of_ssh() {
+    let (sshd, function) = ssh_key::with_sshd();
+    let file = sshd.at("authorized_keys");
+    std::fs::write(&file, "# somebody else's\n").unwrap();
+    survives(&function, Values::of("none"), |values| {
+        assert!(sshd.lets_in(&values.new));
+        assert!(std::fs::read_to_string(&file).unwrap().starts_with("# somebody else's\n"));
+    });
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod secrecy;
 mod secret;
 #[path = "../room/services.rs"]
 mod services;
+mod ssh_key;
 mod tls;

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::call::Function;
 use crate::secret::{Values, secrets};
-use crate::tls;
+use crate::{ssh_key, tls};
 
 /// Rotates under strace, and looks at each execve(2).
 fn keeps_to_itself(function: Function, first: Values) {
@@ -26,6 +26,8 @@ fn keeps_to_itself(function: Function, first: Values) {
 
 #[test]
 fn no_value_is_in_an_argument_or_an_environment() {
+    let (_sshd, function) = ssh_key::with_sshd();
+    keeps_to_itself(function, Values::of("the old value"));
     for form in ["members", "pem"] {
         keeps_to_itself(tls::function(form), Values::of(r#"{"tls.key":"the old value"}"#));
     }

@@ -49,9 +49,15 @@ impl Values {
         };
         assert!((1..=30_720).contains(&self.new.len()), "a value has 1 to 30,720 bytes");
     }
+
+    /// The values of the next rotation.
+    pub fn promoted(self) -> Self {
+        Self { old: self.new, new: Vec::new(), before: self.old }
+    }
 }
 
-/// What nobody may see of a value: of a Key/Value one its members but the username, of others each line; of a private key its body.
+/// What nobody may see of a value: of a Key/Value one its members but the username, of others each line; of a private key its
+/// body.
 pub fn secrets(value: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(value).into_owned();
     let texts = match serde_json::from_slice::<Map<String, Json>>(value) {
@@ -61,6 +67,11 @@ pub fn secrets(value: &[u8]) -> Vec<String> {
         }
         Err(_) => vec![text],
     };
-    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("-----"));
-    lines.filter(|line| line.len() >= SECRET_LENGTH).map(str::to_owned).collect()
+    let lines = |text: &str| -> Vec<String> {
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("-----")).collect();
+        // OpenSSH's private keys begin with the public one, which an argument may have.
+        let public = if text.contains("OPENSSH PRIVATE KEY") { lines.len() / 2 } else { 0 };
+        lines[public..].iter().filter(|line| line.len() >= SECRET_LENGTH).map(|&line| line.to_owned()).collect()
+    };
+    texts.iter().flat_map(|text| lines(text)).collect()
 }
