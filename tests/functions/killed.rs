@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::call::{Function, STEPS};
 use crate::secret::Values;
-use crate::{ssh_key, tls};
+use crate::{redis, ssh_key, tls};
 
 /// Moments at which a step is killed, evenly from its begin to its end.
 const MOMENTS: u32 = 3;
@@ -28,6 +28,16 @@ fn survives(function: &Function, mut values: Values, lets_in: impl Fn(&Values)) 
     }
     assert!(killed >= MOMENTS, "{killed} were killed");
     lets_in(&values);
+}
+
+#[test]
+fn a_user_of_redis() {
+    let (redis, function, values) = redis::with_app();
+    survives(&function, values, |values| {
+        assert!(
+            [&values.old, &values.new].iter().all(|value| redis.lets_in("app", &Values::member(value, "password")))
+        );
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cmdlines;
 mod declaration;
 mod killed;
 mod random;
+mod redis;
 #[path = "../room/mod.rs"]
 mod room;
 mod secrecy;

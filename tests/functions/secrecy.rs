@@ -4,7 +4,10 @@ use std::fs;
 
 use crate::call::Function;
 use crate::secret::{Values, secrets};
-use crate::{ssh_key, tls};
+use crate::{redis, ssh_key, tls};
+
+/// The password in a file of the administrator of Redis, which is in the environment of redis-cli and nowhere else.
+const OF_ADMIN: &str = "rotator-password";
 
 /// Rotates under strace, and looks at each execve(2).
 fn keeps_to_itself(function: Function, first: Values) {
@@ -21,11 +24,16 @@ fn keeps_to_itself(function: Function, first: Values) {
     assert!(executed.lines().count() > 10 && seen.len() > 2, "they were seen at all: {executed}");
     for line in executed.lines() {
         assert!(!seen.iter().any(|secret| line.contains(secret.as_str())), "{line}");
+        let (arguments, environment) = line.split_once("], [").unwrap_or((line, ""));
+        assert!(!arguments.contains(OF_ADMIN), "{line}");
+        assert!(!environment.contains(OF_ADMIN) || arguments.contains("redis-cli"), "{line}");
     }
 }
 
 #[test]
 fn no_value_is_in_an_argument_or_an_environment() {
+    let (_redis, function, values) = redis::with_app();
+    keeps_to_itself(function, values);
     let (_sshd, function) = ssh_key::with_sshd();
     keeps_to_itself(function, Values::of("the old value"));
     for form in ["members", "pem"] {

@@ -22,6 +22,11 @@ impl Values {
         Self { old: old.into(), ..Self::default() }
     }
 
+    /// Those of a Key/Value secret.
+    pub fn of_members(username: &str, password: &str) -> Self {
+        Self::of(serde_json::json!({ "host": "db", "username": username, "password": password }).to_string())
+    }
+
     /// The member `name` of `value`.
     #[track_caller]
     pub fn member(value: &[u8], name: &str) -> String {
