@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::call::{Function, STEPS};
 use crate::secret::Values;
-use crate::{redis, ssh_key, tls};
+use crate::{postgresql, redis, ssh_key, tls};
 
 /// Moments at which a step is killed, evenly from its begin to its end.
 const MOMENTS: u32 = 3;
@@ -28,6 +28,12 @@ fn survives(function: &Function, mut values: Values, lets_in: impl Fn(&Values)) 
     }
     assert!(killed >= MOMENTS, "{killed} were killed");
     lets_in(&values);
+}
+
+#[test]
+fn a_role_of_postgresql() {
+    let (postgres, function, values) = postgresql::with_app();
+    survives(&function, values, |values| assert!(postgres.lets_in("app", &Values::member(&values.new, "password"))));
 }
 
 #[test]

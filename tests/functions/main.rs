@@ -9,6 +9,7 @@ mod call;
 mod cmdlines;
 mod declaration;
 mod killed;
+mod postgresql;
 mod random;
 mod redis;
 #[path = "../room/mod.rs"]

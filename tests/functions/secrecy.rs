@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::call::Function;
 use crate::secret::{Values, secrets};
-use crate::{redis, ssh_key, tls};
+use crate::{postgresql, redis, ssh_key, tls};
 
 /// The password in a file of the administrator of Redis, which is in the environment of redis-cli and nowhere else.
 const OF_ADMIN: &str = "rotator-password";
@@ -32,6 +32,8 @@ fn keeps_to_itself(function: Function, first: Values) {
 
 #[test]
 fn no_value_is_in_an_argument_or_an_environment() {
+    let (_postgres, function, values) = postgresql::with_app();
+    keeps_to_itself(function, values);
     let (_redis, function, values) = redis::with_app();
     keeps_to_itself(function, values);
     let (_sshd, function) = ssh_key::with_sshd();
