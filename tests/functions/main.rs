@@ -1,7 +1,7 @@
 //! The rotation functions of `dist/rotate.d`, called as kmsfs calls them, on real services.
 //!
 //! Reading order: `call` (how one is called), `secret` (over which values), `cmdlines` (who watches), `declaration` (the samples),
-//! then a file for each function, `killed` (steps that are cut short) and `secrecy` (where values may not be).
+//! then a file for each function, `killed` (steps that are cut short), `secrecy` (where values may not be) and `page`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -9,6 +9,7 @@ mod call;
 mod cmdlines;
 mod declaration;
 mod killed;
+mod page;
 mod postgresql;
 mod random;
 mod redis;
