@@ -139,8 +139,9 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.unwrap_or_else(|error| tell_usage(&error)).code())
 }
 
-fn run(verb: Verb) -> Result<Exit, CliError> {
-    logging::start(match verb {
+/// What is logged while `verb` is done, where nobody says otherwise.
+fn filter_of(verb: &Verb) -> &'static str {
+    match verb {
         Verb::Mount(_) => logging::DAEMON,
         Verb::Init(_)
         | Verb::Umount(_)
@@ -179,7 +180,11 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         | Verb::Audit(_)
         | Verb::Completions(_)
         | Verb::Man(_) => logging::VERB,
-    });
+    }
+}
+
+fn run(verb: Verb) -> Result<Exit, CliError> {
+    logging::start(filter_of(&verb));
     match verb {
         Verb::Init(args) => init::run(&args),
         Verb::Mount(args) => return mount::run(&args),

@@ -4,6 +4,8 @@ use super::Refusal;
 
 const MOVE_SECRETS: &str = "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can \
                             choose another; --force makes them unreadable";
+const RESTORE: &str = "`mv` it out of .deleted/ to where it was to restore it, or `echo purge` into its state there";
+const PLAN: &str = "write `function=NAME`, and perhaps `every=30d`, a line each, to its `rotation`; nothing for none";
 const TAKE_BACK: &str = "`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back";
 const MAKE_ROOM: &str = "take another account out of policies and .instance/shares, or raise .instance/access-quota";
 
@@ -101,18 +103,15 @@ impl Refusal {
     pub fn hint(&self) -> Option<&'static str> {
         use Refusal::*;
         match self {
-            NameScheduled => Some("`mv` it out of .deleted/ to restore it, or `echo purge` into its state there"),
-            InDeleteWindow { .. } => Some("`mv` it out of .deleted/ to restore it"),
+            NameScheduled | InDeleteWindow { .. } | TrashStays => Some(RESTORE),
             WrongRestoreName { .. } => Some("mv -T .deleted/NAME to the path it was deleted from"),
             VersionExists { .. } => Some("write the new value to another name under versions/, or to current"),
             CannotRename => Some("make another secret, write the value there, and `rm -r` this one"),
             NoSuchKey { .. } => Some("`ls` the instance's .keys/ for those there are"),
             NotAnEntry(_) => Some("`mkdir` the secret, then write its `current`"),
             KeyChosen => Some("make another secret, and choose its key while it has no version"),
-            NotEmpty => Some("`rm -r` schedules a secret's deletion"),
+            NotEmpty | InstanceStays => Some("`rm -r` schedules the deletion of secrets"),
             FixedEntry => Some("it comes and goes with the secret, instance or mount it belongs to"),
-            InstanceStays => Some("`rm -r` deletes its secrets"),
-            TrashStays => Some("`mv` it to where it was to restore it, or `echo purge` into its state"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
             TooManyLabels | TooManyTags => Some("remove one first"),
@@ -121,16 +120,11 @@ impl Refusal {
             KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
             Sealed => Some("`echo Running` into the instance's .instance/state, or `kmsfs unseal`"),
             OverQuota { .. } => Some(MAKE_ROOM),
-            BadRotation { .. } => Some("`function=NAME`, and perhaps `every=30d`, a line each; nothing for none"),
-            NoRotation => Some("write `function=NAME` to its `rotation`"),
+            BadRotation { .. } | NoRotation => Some(PLAN),
             RotationUnderWay => Some("wait for its end, or `kmsfs rotate --cancel`; `info` says how far it is"),
             CurrentMoved { .. } => Some("read it, and put what that leads to"),
-            VersionLabelled { .. } => {
-                Some("move its labels to another version first, or remove them: `kmsfs log` shows them")
-            }
-            ClockHeld { .. } => {
-                Some("the daemon destroys it when it has: `status` says how far the steady clock is behind")
-            }
+            VersionLabelled { .. } => Some("move its labels away first: `kmsfs log` shows them"),
+            ClockHeld { .. } => Some("the daemon destroys it when it has; `status` says how long that takes at least"),
             KeyDenies { .. } => Some("`cat` the key's policy in .keys/; the owner of the instance sets it"),
             Denied { .. } => Some("`kmsfs policy test` says who may do what"),
             KeyDisabled => Some("`echo Enabled` into the key's state, or `kmsfs key enable`"),

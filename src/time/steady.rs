@@ -260,7 +260,8 @@ mod tests {
         machine.off(HOUR);
         machine.watched(HOUR / 2);
         machine.off(HOUR);
-        assert_eq!(machine.passed - machine.watched(3 * HOUR), 5 * DAY - GAP_MAX, "two gaps with one hour behind them");
+        let late = machine.watched(3 * HOUR);
+        assert_eq!(machine.passed - late, 5 * DAY - GAP_MAX, "two gaps with one hour behind them");
     }
 
     #[test]
@@ -272,7 +273,7 @@ mod tests {
         machine.watched(HOUR / 2);
         machine.set(TODAY as i64);
         machine.watched(HOUR / 2 + 60 * SECOND);
-        assert_eq!(machine.passed - machine.shows(), HOUR, "the hour begins with the correction");
+        assert_eq!(machine.passed - machine.shows(), HOUR + 60 * SECOND, "the hour begins with the correction");
         assert_eq!(machine.watched(HOUR), machine.passed);
         // One that is five years ahead until NTP comes.
         machine.off(HOUR).set(5 * 365 * DAY as i64).run(SECOND).shows();

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, setsid, waitpid};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::declaration::Declaration;
+use super::declaration::{Declaration, Output};
 use super::job::{Becoming, Job, Report};
 use crate::daemon::handover::Control;
 use crate::daemon::mount::MountError;
@@ -96,6 +96,7 @@ fn start(job: &Job, declared: &Declaration, files: Vec<OwnedFd>) -> io::Result<C
         ("SHELL", "/bin/sh".to_owned()),
         ("KMSFS_SECRET", job.secret.clone()),
         ("KMSFS_VERSION", job.version.clone()),
+        ("KMSFS_OUTPUT", if declared.output == Output::Members { "members" } else { "value" }.to_owned()),
     ];
     let mut variables: Vec<(String, String)> = fixed.map(|(name, value)| (name.to_owned(), value)).into();
     variables.extend(declared.variables.iter().cloned());
