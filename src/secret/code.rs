@@ -19,6 +19,9 @@ impl Refusal {
             | WrongRestoreName { .. }
             | EmptyValue
             | ValueTooLong
+            | NotKeyValue
+            | BadMemberName { .. }
+            | BadMember
             | BadLink
             | BadWindow
             | BadKeyWindow
@@ -34,22 +37,22 @@ impl Refusal {
             | NotAnEntry(_) => "InvalidParameter",
             NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
             NoSuchKey { .. } | KeyGone => "Forbidden.KeyNotFound",
-            NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
+            NotFound | NoSuchVersion | NoSuchLabel | NoSuchMember => "Forbidden.ResourceNotFound",
             NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
             NotScheduled | NotEmpty | KeyInUse { .. } | DefaultKey => "Rejected.ResourceInUse",
             OutOfNumbers
             | TooManyLabels
             | LabelTwin { .. }
+            | TooManyMembers
             | TooManyTags
             | TooManyKeyVersions
             | TooManyDrafts
             | TooManyConversations
             | TooManyFollowers
             | ScratchLimit => "Rejected.LimitExceeded",
-            BuiltInLabel | FixedEntry | InstanceStays | TrashStays | FollowsDirectory | CannotRename => {
-                "Rejected.UnsupportedOperation"
-            }
+            BuiltInLabel | FieldsRollAway | FixedEntry | InstanceStays | TrashStays | FollowsDirectory
+            | CannotRename => "Rejected.UnsupportedOperation",
             LabelElsewhere => "Rejected.InvalidRequest",
             BadTagLine { .. } | ReservedTag { .. } | BadTagKey { .. } | ReservedTagKey { .. } => {
                 "InvalidParameter.TagKey"
@@ -108,7 +111,11 @@ impl Refusal {
             TrashStays => Some("`mv` it to where it was to restore it, or `echo purge` into its state"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
-            TooManyLabels | TooManyTags => Some("remove one first"),
+            NotKeyValue => Some("write all of it: to `current`, or with `kmsfs put --field NAME=@FILE`"),
+            BadMemberName { .. } => Some("write a member of such a name with all of the value, to `current`"),
+            BadMember => Some("bytes that are no text are a secret of their own, or base64"),
+            FieldsRollAway => Some("remove the members by their paths, or write what is to stay to `current`"),
+            TooManyLabels | TooManyTags | TooManyMembers => Some("remove one first"),
             KeyInUse { .. } => Some(MOVE_SECRETS),
             KeyPendingDeletion | KeyStateStays => Some(TAKE_BACK),
             KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
@@ -125,6 +132,7 @@ impl Refusal {
             | NotFound
             | NoSuchVersion
             | NoSuchLabel
+            | NoSuchMember
             | NameTaken
             | NotScheduled
             | OutOfNumbers
