@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Ino, Kind};
-use super::ops::Who;
+use super::ops::{How, Who};
 use super::process::Process;
 use crate::estate::{pack, unpack};
 use crate::id::{NodeId, OpId, VersionNo};
@@ -24,8 +24,27 @@ pub enum Target {
     Current { secret: NodeId },
     /// Version `id`: one that exists, of which only the same bytes are taken, or one to which the number is promised.
     Version { secret: NodeId, id: VersionId, no: VersionNo, exists: bool },
+    /// A member of the current value, all others of which stay. Whether it was there when the file was opened.
+    Member { secret: NodeId, name: String, exists: bool },
     /// A text entry of the tree.
     Text,
+}
+
+impl Target {
+    /// The secret of which it is a value, or a part of one.
+    pub fn secret(&self) -> Option<NodeId> {
+        match self {
+            Target::Current { secret } | Target::Version { secret, .. } | Target::Member { secret, .. } => {
+                Some(*secret)
+            }
+            Target::Text => None,
+        }
+    }
+
+    /// Whether it is a name that is not there yet.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Target::Version { exists: false, .. } | Target::Member { exists: false, .. })
+    }
 }
 
 /// How the draft's bytes stand to the present content of the file.
@@ -37,6 +56,19 @@ pub enum Base {
     Behind(usize),
     /// Nothing was written: the content is still the present one, of that length.
     Present(usize),
+}
+
+/// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
+pub fn base(how: How, present: usize, adds: bool) -> Base {
+    if how.truncates {
+        Base::Whole
+    } else if how.appends && adds {
+        Base::Behind(present)
+    } else if present == 0 {
+        Base::Whole
+    } else {
+        Base::Present(present)
+    }
 }
 
 /// Why a draft will never be stored.
@@ -317,7 +349,9 @@ impl Draft {
     pub fn fits(&self, len: usize) -> Result<(), Refusal> {
         // A description's newline is the file's.
         let (limit, too_long) = match (&self.target, self.ino.kind) {
-            (Target::Current { .. } | Target::Version { .. }, _) => (VALUE_MAX, Refusal::ValueTooLong),
+            (Target::Current { .. } | Target::Version { .. } | Target::Member { .. }, _) => {
+                (VALUE_MAX, Refusal::ValueTooLong)
+            }
             (Target::Text, Kind::Policy) => (POLICY_MAX, Refusal::PolicyTooLong),
             (Target::Text, Kind::Description) => (DESCRIPTION_MAX + 1, Refusal::DescriptionTooLong),
             (Target::Text, _) => (TEXT_MAX, Refusal::TextTooLong),

@@ -230,6 +230,14 @@ impl Scratches {
         }
     }
 
+    /// A number that nothing has, for a file that is none of these and is known by such a number.
+    pub fn number(&mut self) -> u32 {
+        let number = self.free_slot();
+        // It is told to the estate as one that has gone.
+        self.changed.insert(number);
+        number
+    }
+
     /// The one named `name` in `parent`.
     pub fn named(&self, parent: Ino, name: &[u8]) -> Option<u32> {
         self.files

@@ -111,25 +111,23 @@ impl Tree {
         if draft.target == Target::Text {
             self.foresee(draft.ino, draft.bytes.as_bytes(), matches!(draft.base, Base::Behind(_)))?;
         }
-        Ok(())
+        self.foresee_member(draft, matches!(draft.base, Base::Behind(_)))
     }
 
     /// Refuses the draft of a value whose key was disabled since the file was opened.
     fn key_allows(&self, draft: &Draft) -> Result<(), Fault> {
-        match &draft.target {
-            Target::Current { secret } | Target::Version { secret, .. } => match self.vault.node(*secret)? {
-                Some(loaded) => Ok(self.vault.key_is_usable(super::record(&loaded)?)?),
-                None => Ok(()),
-            },
-            Target::Text => Ok(()),
+        let Some(secret) = draft.target.secret() else { return Ok(()) };
+        match self.vault.node(secret)? {
+            Some(loaded) => Ok(self.vault.key_is_usable(super::record(&loaded)?)?),
+            None => Ok(()),
         }
     }
 
     /// The secret that the draft is of, unless it was scheduled for deletion, or its key disabled, since the file was opened: said at
     /// the write, since a shell's `echo` hears nothing of the error of a close.
     fn writable(&self, who: Who, draft: &mut Draft) -> Result<Option<Arc<Loaded>>, Fault> {
-        let is_secrets =
-            tree::of(draft.ino.kind).is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions));
+        let is_secrets = tree::of(draft.ino.kind)
+            .is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions | Kind::Fields));
         if !is_secrets {
             self.may_write_on(who, draft)?;
             return Ok(None);
@@ -181,17 +179,19 @@ impl Tree {
     }
 
     fn present(&self, who: Who, ino: Ino) -> Result<Value, Fault> {
-        let loaded = match ino.kind {
-            Kind::Current | Kind::Version => self.loaded(ino.node)?,
-            _ => return Ok(Value::from_vec(self.text(who, ino)?)),
-        };
+        if !ino.kind.is_value() {
+            return Ok(Value::from_vec(self.text(who, ino)?));
+        }
+        let loaded = self.loaded(ino.node)?;
         let no = match ino.kind {
-            Kind::Current => super::record(&loaded)?.stages.current(),
-            _ => Some(ino.version_no()),
+            Kind::NewField => None,
+            Kind::Version => Some(ino.version_no()),
+            Kind::Field => Some(self.version_now(&loaded, ino)?.ok_or(Fault::NoEntry)?),
+            _ => self.version_now(&loaded, ino)?,
         };
         match no {
             // Who reads it through its draft is told of there.
-            Some(no) => Ok(self.vault.undisclosed(&loaded, no)?),
+            Some(no) => self.part(&loaded, ino, self.vault.undisclosed(&loaded, no)?),
             None => Ok(Value::empty()),
         }
     }
