@@ -1,16 +1,15 @@
 //! A draft: what a writer has written and not yet closed. It becomes a version, or tags, or a description, whole or not at
 //! all.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Ino, Kind};
-use super::ops::{How, Who};
+use super::ops::Who;
 use super::process::Process;
+use super::shares::Share;
 use crate::estate::{pack, unpack};
 use crate::id::{NodeId, OpId, VersionNo};
 use crate::secret::{DESCRIPTION_MAX, Identity, POLICY_MAX, Refusal, VALUE_MAX, VersionId};
@@ -58,19 +57,6 @@ pub enum Base {
     Present(usize),
 }
 
-/// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
-pub fn base(how: How, present: usize, adds: bool) -> Base {
-    if how.truncates {
-        Base::Whole
-    } else if how.appends && adds {
-        Base::Behind(present)
-    } else if present == 0 {
-        Base::Whole
-    } else {
-        Base::Present(present)
-    }
-}
-
 /// Why a draft will never be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Poison {
@@ -89,45 +75,6 @@ const TEXT_MAX: usize = 64 * 1024;
 pub struct HeldRoom {
     pub room: Room,
     pub _share: Share,
-}
-
-/// Who holds how much of what is everybody's: room on the disk for drafts, of which one byte written makes the store keep free much
-/// more than that byte; memory for conversations with the api, and for what followers of events are told.
-#[derive(Default)]
-pub struct Shares(Arc<Mutex<HashMap<u32, usize>>>);
-
-/// The share of one of them, given back when dropped.
-pub struct Share {
-    of: Arc<Mutex<HashMap<u32, usize>>>,
-    uid: u32,
-}
-
-/// Most that one user but root may have at once.
-const SHARES_MAX: usize = 64;
-
-impl Shares {
-    /// A share for user `uid`, if it has one left.
-    pub fn take(&self, uid: u32) -> Option<Share> {
-        let mut held = self.0.lock();
-        let count = held.entry(uid).or_default();
-        if uid != 0 && *count >= SHARES_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Share { of: self.0.clone(), uid })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.of.lock();
-        if let Some(count) = held.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.uid);
-            }
-        }
-    }
 }
 
 /// One open file that is written.

@@ -5,6 +5,8 @@ use super::Refusal;
 const MOVE_SECRETS: &str = "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can \
                             choose another; --force makes them unreadable";
 const TAKE_BACK: &str = "`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back";
+const AS_A_WHOLE: &str =
+    "`current` takes any value as a whole, and `kmsfs put --field NAME=@FILE` texts as members, all at once";
 const MAKE_ROOM: &str = "take another account out of policies and .instance/shares, or raise .instance/access-quota";
 
 impl Refusal {
@@ -111,9 +113,7 @@ impl Refusal {
             TrashStays => Some("`mv` it to where it was to restore it, or `echo purge` into its state"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
-            NotKeyValue => Some("write all of it: to `current`, or with `kmsfs put --field NAME=@FILE`"),
-            BadMemberName { .. } => Some("write a member of such a name with all of the value, to `current`"),
-            BadMember => Some("bytes that are no text are a secret of their own, or base64"),
+            NotKeyValue | BadMemberName { .. } | BadMember => Some(AS_A_WHOLE),
             FieldsRollAway => Some("remove the members by their paths, or write what is to stay to `current`"),
             TooManyLabels | TooManyTags | TooManyMembers => Some("remove one first"),
             KeyInUse { .. } => Some(MOVE_SECRETS),

@@ -122,6 +122,7 @@ impl Vault {
                     };
                 let mut target = self.target(loaded);
                 target.version = change.secret.version_no(added).map(|version| version.id.as_str().to_owned());
+                target.member = draft.member.as_ref().map(|member| member.name.as_str().to_owned());
                 let mut batch = Batch::new(ledger, Purpose::new(action, target));
                 self.add_version(&mut batch, loaded.instance_id(), id, change.secret.key, added, value)?;
                 self.put_change(&mut batch, loaded, place, &change)?;

@@ -109,8 +109,9 @@ impl Tree {
         let seen = if secret.is_live() { secret.stages.current() } else { None };
         let held = self.opens.held_by(ino, who.tid, seen);
         let size = |version: &Version| match ino.kind {
-            Kind::Dotenv => version.fields.as_ref().map(Fields::dotenv_len),
-            _ => Some(version.len),
+            // Where there is nothing to read, its open says so.
+            Kind::Dotenv => version.fields.as_ref().map_or(0, Fields::dotenv_len),
+            _ => version.len,
         };
         // Whoever never read it has not read it since it was made.
         let accessed = self.vault.last_read(&placed.secret).map_or(secret.created, |read| read.at);
@@ -119,7 +120,7 @@ impl Tree {
             && let Some(version) = self.vault.version(&placed.secret, no)
         {
             let modified = if secret.stages.current() == Some(no) { secret.rotated } else { version.created };
-            let size = u64::from(size(&version).ok_or(Fault::NoEntry)?);
+            let size = u64::from(size(&version));
             return Ok(Attr {
                 size,
                 modified,
@@ -133,8 +134,9 @@ impl Tree {
                 Held::Version(_) | Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_),
             )
             | None => match secret.current() {
-                Some(version) if secret.deletion.is_none() => {
-                    (u64::from(size(version).ok_or(Fault::NoEntry)?), secret.rotated)
+                // Of a scheduled secret `rm -r` still removes it.
+                Some(version) if secret.deletion.is_none() || ino.kind == Kind::Dotenv => {
+                    (u64::from(size(version)), secret.rotated)
                 }
                 Some(_) | None => return Err(Fault::NoEntry),
             },

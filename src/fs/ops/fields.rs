@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use super::open::base;
 use super::{Tree, Who, record};
-use crate::fs::draft::{Draft, Target, base};
+use crate::fs::draft::{Draft, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::ops::How;
@@ -19,7 +20,11 @@ impl Tree {
     /// What the directory `fields`, which is one, shows.
     fn shown(&self, fields: Ino) -> Result<Option<Version>, Fault> {
         let loaded = self.loaded(fields.node)?;
-        let Some(no) = record(&loaded)?.shown_by(fields.ordinal) else { return Ok(None) };
+        let record = record(&loaded)?;
+        if fields.ordinal < record.fields_gone {
+            return Err(Fault::VersionGone);
+        }
+        let Some(no) = record.shown_by(fields.ordinal) else { return Ok(None) };
         self.vault.version(&loaded, no).map(Some).ok_or(Fault::VersionGone)
     }
 
@@ -48,6 +53,11 @@ impl Tree {
         let (name, len) = version.fields.as_ref()?.numbered(field.ordinal)?;
         let name = name.to_owned();
         Some((version, name, len))
+    }
+
+    /// The member's name that the value `ino` is alone.
+    pub(super) fn member_name(&self, secret: &Loaded, ino: Ino) -> Option<String> {
+        if ino.kind == Kind::Field { self.member(secret, ino).map(|(_, name, _)| name) } else { None }
     }
 
     /// What a reader of `ino` is given of version `no`, which `value` is.
@@ -158,7 +168,8 @@ impl Tree {
         Ok(match ino.kind {
             Kind::Current | Kind::Dotenv => record(secret)?.stages.current(),
             Kind::Field => self.vault.version_of_member(secret, ino.ordinal).map(|version| version.no),
-            _ => record(secret)?.version_no(ino.version_no()).map(|version| version.no),
+            Kind::Version => record(secret)?.version_no(ino.version_no()).map(|version| version.no),
+            _ => None,
         })
     }
 }

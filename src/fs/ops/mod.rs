@@ -50,7 +50,6 @@ pub use read::Reading;
 pub use rename::At;
 
 use super::damage::Damage;
-use super::draft::Shares;
 use super::errno::Fault;
 use super::inode::{Ino, Kind};
 use super::meter::Meter;
@@ -58,6 +57,7 @@ use super::opens::{Opener, Opens};
 use super::paged::Paged;
 use super::refusals::{Gesture, Refusals};
 use super::scratch::{ChangingScratches, Scratches};
+use super::shares::Shares;
 use super::tree::{self, Row};
 use super::{Life, Options};
 use crate::estate::Estate;
@@ -231,6 +231,7 @@ impl Tree {
             _ => None,
         };
         target.version = version.map(|version| version.id.as_str().to_owned());
+        target.member = self.member_name(&loaded, ino);
         target
     }
 

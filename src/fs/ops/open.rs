@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Entry, Place, Tree, Who, record};
-use crate::fs::draft::{Base, Draft, DraftFile, Target, base};
+use crate::fs::draft::{Base, Draft, DraftFile, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::opens::Held;
@@ -304,6 +304,19 @@ impl Tree {
     /// The version that an open handle of a value pins, given up.
     pub(super) fn let_go(&self, ino: Ino, no: VersionNo) {
         self.vault.unpin(ino.node, no);
+    }
+}
+
+/// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
+pub(super) fn base(how: How, present: usize, adds: bool) -> Base {
+    if how.truncates {
+        Base::Whole
+    } else if how.appends && adds {
+        Base::Behind(present)
+    } else if present == 0 {
+        Base::Whole
+    } else {
+        Base::Present(present)
     }
 }
 

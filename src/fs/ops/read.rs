@@ -104,7 +104,8 @@ impl Tree {
         let secret = self.loaded(ino.node)?;
         let who = self.may_go_on(who, serial, &secret)?;
         let told = self.opens.told(serial);
-        let (value, new) = self.vault.disclose(who.caller(), &secret, no, &told)?;
+        let member = self.member_name(&secret, ino);
+        let (value, new) = self.vault.disclose(who.caller(), &secret, no, member.as_deref(), &told)?;
         self.opens.tell(serial, new);
         Ok(Reading::Value(self.part(&secret, ino, value)?))
     }
@@ -135,10 +136,14 @@ impl Tree {
                 &crate::vault::Target::default(),
             )?);
         };
-        // Of a member that is new there is nothing but what was written.
-        let no = if ino.kind == Kind::NewField { None } else { self.version_now(&loaded, ino)? };
+        let no = match ino.kind {
+            Kind::Version => record(&loaded)?.version_no(ino.version_no()).map(|version| version.no),
+            // What is written to a member, too, goes into the current value.
+            _ => record(&loaded)?.stages.current(),
+        };
         let Some(no) = no else { return Ok(()) };
-        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, &self.opens.told(serial))?;
+        let (member, told) = (self.member_name(&loaded, ino), self.opens.told(serial));
+        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, member.as_deref(), &told)?;
         self.opens.tell(serial, new);
         Ok(())
     }

@@ -146,7 +146,8 @@ impl Tree {
                 let no = self.readable(moved)?;
                 let secret = self.loaded(moved.node)?;
                 let who = self.permit_value(who, Action::GetSecretValue, &secret, Needs::Value(Right::Read))?;
-                let (value, _) = self.vault.disclose(who.caller(), &secret, no, &[])?;
+                let member = self.member_name(&secret, moved);
+                let (value, _) = self.vault.disclose(who.caller(), &secret, no, member.as_deref(), &[])?;
                 let of = (kind != Kind::Field).then_some((moved.node, no));
                 (self.part(&secret, moved, value)?, of)
             }

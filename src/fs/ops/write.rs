@@ -12,7 +12,7 @@ use crate::fs::tree;
 use crate::id::OpId;
 use crate::secret::{Action, Refusal, Right, VersionId};
 use crate::value::Value;
-use crate::vault::{Loaded, Needs};
+use crate::vault::{Loaded, Needs, member_of};
 
 impl Tree {
     /// Takes `data` at `offset`.
@@ -91,7 +91,7 @@ impl Tree {
     fn content(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
         let mut content = match draft.base {
             Base::Whole => Value::empty(),
-            Base::Behind(_) | Base::Present(_) => self.present(who, draft.ino)?,
+            Base::Behind(_) | Base::Present(_) => self.present(who, draft)?,
         };
         content.write_at(content.len(), draft.bytes.as_bytes());
         Ok(content)
@@ -163,7 +163,7 @@ impl Tree {
     /// Makes the present content the draft's own, so that a part of it can be replaced.
     fn take_in(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
         if let Base::Present(_) = draft.base {
-            draft.bytes = self.present(who, draft.ino)?;
+            draft.bytes = self.present(who, draft)?;
             (draft.base, draft.holds_stored) = (Base::Whole, true);
         }
         Ok(())
@@ -178,22 +178,24 @@ impl Tree {
         Ok(())
     }
 
-    fn present(&self, who: Who, ino: Ino) -> Result<Value, Fault> {
-        if !ino.kind.is_value() {
+    /// The present content of what `draft` is of. Of a member that is what the current value has: a write goes there.
+    fn present(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
+        let ino = draft.ino;
+        if draft.target == Target::Text {
             return Ok(Value::from_vec(self.text(who, ino)?));
         }
         let loaded = self.loaded(ino.node)?;
-        let no = match ino.kind {
-            Kind::NewField => None,
-            Kind::Version => Some(ino.version_no()),
-            Kind::Field => Some(self.version_now(&loaded, ino)?.ok_or(Fault::NoEntry)?),
-            _ => self.version_now(&loaded, ino)?,
+        let no = match &draft.target {
+            Target::Version { no, .. } => Some(*no),
+            Target::Current { .. } | Target::Member { .. } | Target::Text => super::record(&loaded)?.stages.current(),
         };
-        match no {
-            // Who reads it through its draft is told of there.
-            Some(no) => self.part(&loaded, ino, self.vault.undisclosed(&loaded, no)?),
-            None => Ok(Value::empty()),
+        // Who reads it through its draft is told of there.
+        let value = no.map(|no| self.vault.undisclosed(&loaded, no)).transpose()?;
+        let value = value.unwrap_or(Value::empty());
+        if let Target::Member { name, .. } = &draft.target {
+            return Ok(member_of(&value, name).unwrap_or(Value::empty()));
         }
+        Ok(value)
     }
 
     pub(super) fn draft_file(&self, handle: Handle) -> Result<Arc<DraftFile>, Fault> {

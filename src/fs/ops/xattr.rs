@@ -2,7 +2,7 @@
 
 use super::{Tree, Who, record};
 use crate::fs::errno::Fault;
-use crate::fs::inode::{Ino, Kind};
+use crate::fs::inode::Ino;
 use crate::secret::{Action, Refusal, Right};
 use crate::vault::Needs;
 
@@ -28,8 +28,8 @@ impl Tree {
         let loaded = self.loaded(ino.node)?;
         self.permit(who, Action::ListSecretVersionIds, &loaded, Needs::Value(Right::Read))?;
         let secret = record(&loaded)?;
-        let no = if ino.kind == Kind::NewField { None } else { self.version_now(&loaded, ino)? };
-        let version = no.and_then(|no| self.vault.version(&loaded, no)).ok_or(Fault::NoAttribute)?;
+        let version =
+            self.version_now(&loaded, ino)?.and_then(|no| self.vault.version(&loaded, no)).ok_or(Fault::NoAttribute)?;
         let text = match *name {
             VERSION => version.id.as_str().to_owned(),
             STAGES => secret.stages.of(version.no).iter().map(|label| label.as_str()).collect::<Vec<_>>().join(","),

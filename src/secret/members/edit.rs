@@ -23,7 +23,7 @@ pub enum Edit<'a> {
 pub enum Edited {
     /// Another value.
     Changed,
-    /// The member is that string already.
+    /// The member reads like that already, be it a string or not.
     Same,
 }
 

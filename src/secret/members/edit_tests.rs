@@ -1,3 +1,5 @@
+//! Edits by hand, and any edit of any object held against serde_json.
+
 use std::collections::BTreeMap;
 
 use proptest::collection::{btree_map, vec};
@@ -51,7 +53,12 @@ fn all_else_stays_as_it_stands() {
 fn the_same_again_is_nothing() {
     let text = r#"{"a":"\u0078","n":5}"#;
     assert_eq!(edited(text, "a", Edit::Set(b"x")).unwrap().1, Edited::Same);
-    assert_eq!(edited(text, "n", Edit::Set(b"5")).unwrap(), (r#"{"a":"\u0078","n":"5"}"#.to_owned(), Edited::Changed));
+    assert_eq!(
+        edited(text, "n", Edit::Set(b"5")).unwrap().1,
+        Edited::Same,
+        "a copy that is put back makes no string of a number"
+    );
+    assert_eq!(edited(text, "n", Edit::Set(b"6")).unwrap(), (r#"{"a":"\u0078","n":"6"}"#.to_owned(), Edited::Changed));
 }
 
 #[test]
