@@ -9,7 +9,10 @@ use kmsfs::api::{ANSWER_MAX, Asker, Reply, answer};
 use kmsfs::audit::{Wanted, read, verify};
 use kmsfs::crypto::{KdfParams, Source};
 use kmsfs::id::OpId;
-use kmsfs::secret::{Account, Action, Circumstances, Identity, InstanceName, Policy, Subject, Tags, Verdict};
+use kmsfs::secret::{
+    Account, Action, Circumstances, Edit, Edited, Identity, InstanceName, MemberName, Object, Policy, Subject, Tags,
+    Verdict, edit,
+};
 use kmsfs::store::MemoryStore;
 use kmsfs::time::Timestamp;
 use kmsfs::vault::{Caller, Owner, Vault, init, unlock};
@@ -92,6 +95,35 @@ pub fn policy(bytes: &[u8]) {
             let verdict = said(0, None);
             let later = [None, Some("/system.slice/app.service"), Some("")].map(|cgroup| said(1 << 60, cgroup));
             assert!(!steady || later.iter().all(|other| *other == verdict));
+        }
+    }
+}
+
+/// A value with members: what is set reads back, all others read as before, and what was removed is gone.
+pub fn members(bytes: &[u8]) {
+    let Some(object) = Object::parse(bytes) else { return };
+    let text = std::str::from_utf8(bytes).expect("a value with members is text");
+    let before: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    object.write_dotenv(&mut String::new()).expect("memory takes it");
+    let names: Vec<String> = before.keys().cloned().chain(["new".to_owned()]).collect();
+    for name in names.iter().filter_map(|name| MemberName::parse(name.as_bytes()).ok()) {
+        for how in [Edit::Set(b"it's\n\"\\"), Edit::Append(b"x"), Edit::Remove] {
+            let mut out = String::new();
+            let Ok(Edited::Changed) = edit(Some(bytes), &name, how, &mut out) else { continue };
+            let after = Object::parse(out.as_bytes()).expect("an edited value has members");
+            let read = |object: &Object<'_>, name: &str| {
+                let mut out = String::new();
+                object.write_member(name, &mut out).expect("memory takes it").then_some(out)
+            };
+            for other in before.keys().filter(|other| *other != name.as_str()) {
+                assert_eq!(read(&object, other), read(&after, other));
+            }
+            let expected = match how {
+                Edit::Set(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+                Edit::Append(_) => Some(read(&object, name.as_str()).unwrap_or_default() + "x"),
+                Edit::Remove => None,
+            };
+            assert_eq!(read(&after, name.as_str()), expected);
         }
     }
 }

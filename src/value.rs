@@ -4,6 +4,8 @@
 //! never lets an allocation grow in place (the old bytes would stay on the heap), and is wiped when dropped. The pages are
 //! locked process-wide (`daemon::harden`), so no allocator of its own is needed here.
 
+use std::fmt;
+
 use zeroize::Zeroize;
 
 /// The bytes of one secret value, byte-exact.
@@ -81,6 +83,14 @@ impl Value {
         larger.extend_from_slice(&self.bytes);
         self.bytes.zeroize();
         self.bytes = larger;
+    }
+}
+
+/// Texts that are made piece by piece stand here, and nowhere else, while they are made.
+impl fmt::Write for Value {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write_at(self.len(), text.as_bytes());
+        Ok(())
     }
 }
 

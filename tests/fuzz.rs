@@ -29,6 +29,11 @@ fn files_of_tags() {
 }
 
 #[test]
+fn members_of_values() {
+    run("members", targets::members);
+}
+
+#[test]
 fn policies() {
     run("policy", targets::policy);
 }

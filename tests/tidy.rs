@@ -320,8 +320,13 @@ fn unsafe_stands_in_few_files_and_says_why() {
 /// Values leave by `Vault::disclose`, which tells the audit. What takes one without is named here, and hands it to nobody.
 #[test]
 fn few_places_open_a_value_that_nobody_is_told_of() {
-    const PLACES: [&str; 4] =
-        ["src/vault/audited.rs", "src/vault/secrets.rs", "src/vault/values.rs", "src/fs/ops/write.rs"];
+    const PLACES: [&str; 5] = [
+        "src/vault/audited.rs",
+        "src/vault/members.rs",
+        "src/vault/secrets.rs",
+        "src/vault/values.rs",
+        "src/fs/ops/write.rs",
+    ];
     let mut faults = Vec::new();
     for source in sources().iter().filter(|source| !PLACES.contains(&source.path.as_str())) {
         let calls = source.code().filter(|(_, code)| has_word(code, "undisclosed"));

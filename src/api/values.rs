@@ -204,7 +204,7 @@ fn readable(
 
 fn read(asked: &Asked<'_>, found: &Found, version: &Version) -> Result<Plain, ApiError> {
     asked.told.set(true);
-    let (value, _) = asked.vault.disclose(asked.caller(), &found.secret, version.no, &[])?;
+    let (value, _) = asked.vault.disclose(asked.caller(), &found.secret, version.no, None, &[])?;
     let members = object! {
         "SecretName": found.record.name.as_str(),
         "VersionId": version.id.as_str(),

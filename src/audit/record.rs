@@ -1,4 +1,5 @@
-//! One decision as one line of JSON, its members always in the same order.
+//! One decision as one line of JSON, its members always in the same order. Behind `version` stands `member` where one member of a
+//! Key/Value secret is meant.
 //!
 //! ```text
 //! {"seq":7,"time":"2024-02-21T15:39:26.000000001Z","boot":81234567890,"op":"<32 hex>","action":"GetSecretValue",
@@ -49,6 +50,8 @@ pub struct Target {
     pub secret: Option<String>,
     /// The version's id.
     pub version: Option<String>,
+    /// The one member of it, where that alone is meant.
+    pub member: Option<String>,
 }
 
 /// One decision, or something that happened to the daemon itself.
@@ -128,6 +131,10 @@ impl Entry<'_> {
         {
             let _ = write!(line, ",\"{member}\":");
             option(&mut line, value.as_deref());
+        }
+        if let Some(member) = &self.target.member {
+            line.push_str(",\"member\":");
+            text(&mut line, member.as_bytes());
         }
         Body(line)
     }
@@ -303,7 +310,8 @@ mod tests {
         ) {
             let exe = Exe { path: bytes.clone(), dev: u64::MAX, ino: 1 };
             let facts = Facts::new(1, 2, &bytes, Some(exe), &bytes);
-            let target = Target { instance: Some(name.clone()), secret: None, version: Some(name.clone()) };
+            let target =
+                Target { instance: Some(name.clone()), version: Some(name.clone()), member: Some(name.clone()), secret: None };
             let entry = Entry {
                 op: OpId([1; 16]),
                 action: Some(Action::GetSecretValue),
@@ -326,7 +334,7 @@ mod tests {
             let members: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
             prop_assert_eq!(members, [
                 "seq", "time", "boot", "op", "action", "gesture", "outcome", "code", "reason", "uid", "gid", "tgid", "tid",
-                "comm", "exe", "cgroup", "principal", "instance", "secret", "version", "prev", "mac",
+                "comm", "exe", "cgroup", "principal", "instance", "secret", "version", "member", "prev", "mac",
             ]);
         }
     }

@@ -10,7 +10,7 @@ use crate::crypto::MasterKey;
 use crate::id::{OpId, StoreId};
 
 fn body(word: &str) -> Body {
-    let target = Target { instance: Some("prod".to_owned()), secret: Some(word.to_owned()), version: None };
+    let target = Target { instance: Some("prod".to_owned()), secret: Some(word.to_owned()), ..Target::default() };
     let entry = Entry {
         op: OpId([1; 16]),
         action: None,

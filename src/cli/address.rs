@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::places;
 use super::report::{CliError, LIST_MOUNTS, Verdict, plain, with};
 use crate::daemon::{self, MountPoint};
-use crate::secret::{Component, InstanceName, RESERVED, Refusal, SecretName, StageLabel, VersionId};
+use crate::secret::{Component, InstanceName, MemberName, RESERVED, Refusal, SecretName, StageLabel, VersionId};
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum Entry {
     Version(String),
     /// The value of the version with this label.
     Stage(String),
+    /// The member of this name, of the version at ACSCurrent.
+    Field(String),
     /// What has no version's value.
     Other,
 }
@@ -63,7 +65,7 @@ impl Scope {
             Entry::Deleted => self != Scope::Writing,
             Entry::Current => matches!(self, Scope::Reading | Scope::Writing),
             Entry::Version(_) => self != Scope::Secret,
-            Entry::Stage(_) => self == Scope::Reading,
+            Entry::Stage(_) | Entry::Field(_) => self == Scope::Reading,
             Entry::Other => false,
         }
     }
@@ -73,7 +75,9 @@ impl Scope {
         match self {
             Scope::Secret => "this is done to a whole secret",
             Scope::SecretOrVersion => "this is done to a secret or to one of its versions",
-            Scope::Reading => "read is a secret, its `current`, or one of its versions/ID and stages/LABEL",
+            Scope::Reading => {
+                "read is a secret, its `current`, or one of its versions/ID, stages/LABEL and fields/NAME"
+            }
             Scope::Writing => "written is a live secret, its `current`, or one of its versions/ID",
         }
     }
@@ -124,6 +128,8 @@ const CURRENT: &str = "current";
 const VERSIONS: &str = "versions";
 /// The directory of its labels.
 const STAGES: &str = "stages";
+/// The directory of its members.
+const FIELDS: &str = "fields";
 
 impl Address {
     /// Where `path` leads, which need not be there.
@@ -155,7 +161,7 @@ impl Address {
     pub fn version(&self) -> Option<&str> {
         match &self.entry {
             Entry::Version(id) => Some(id),
-            Entry::Itself | Entry::Deleted | Entry::Current | Entry::Stage(_) | Entry::Other => None,
+            Entry::Itself | Entry::Deleted | Entry::Current | Entry::Stage(_) | Entry::Field(_) | Entry::Other => None,
         }
     }
 
@@ -292,6 +298,10 @@ fn entry(names: &[&str]) -> Result<Entry, Refusal> {
             StageLabel::parse(label.as_bytes())?;
             Entry::Stage((*label).to_owned())
         }
+        [fields, name] if *fields == FIELDS => {
+            MemberName::parse(name.as_bytes())?;
+            Entry::Field((*name).to_owned())
+        }
         [_, ..] => Entry::Other,
     })
 }
@@ -335,7 +345,8 @@ mod tests {
             ("/m/prod/db/password/versions/v2", "/m", Some("prod"), Some("db/password"), Entry::Version("v2".into())),
             ("/m/prod/db/password/versions/v2/x", "/m", Some("prod"), Some("db/password"), Entry::Other),
             ("/m/prod/db/password/stages/x", "/m", Some("prod"), Some("db/password"), Entry::Stage("x".into())),
-            ("/m/prod/db/password/fields/x", "/m", Some("prod"), Some("db/password"), Entry::Other),
+            ("/m/prod/db/password/fields/x y", "/m", Some("prod"), Some("db/password"), Entry::Field("x y".into())),
+            ("/m/prod/db/password/fields", "/m", Some("prod"), Some("db/password"), Entry::Other),
             ("/m/prod/db/password/tags", "/m", Some("prod"), Some("db/password"), Entry::Other),
             ("/m/prod/.deleted/db%2Fpassword", "/m", Some("prod"), Some("db/password"), Entry::Deleted),
             ("/m/prod/.deleted/db%2Fpassword/state", "/m", Some("prod"), Some("db/password"), Entry::Other),
@@ -360,6 +371,7 @@ mod tests {
             (Entry::Current, &[Reading, Writing]),
             (Entry::Version("v1".into()), &[SecretOrVersion, Reading, Writing]),
             (Entry::Stage("x".into()), &[Reading]),
+            (Entry::Field("x".into()), &[Reading]),
             (Entry::Other, &[]),
         ] {
             for scope in [Secret, SecretOrVersion, Reading, Writing] {
@@ -399,6 +411,7 @@ mod tests {
             ("/m/prod/a/.x", "leading dot"),
             ("/m/prod/a/versions/.x", "leading dot"),
             ("/m/prod/a/stages/.x", "leading dot"),
+            ("/m/prod/a/fields/.x", "leading dot"),
         ] {
             let error = within(Path::new(path), &mounts()).unwrap_err().to_string();
             assert!(error.contains(words), "{path}: {error}");

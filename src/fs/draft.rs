@@ -1,8 +1,6 @@
 //! A draft: what a writer has written and not yet closed. It becomes a version, or tags, or a description, whole or not at
 //! all.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -11,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::inode::{Ino, Kind};
 use super::ops::Who;
 use super::process::Process;
+use super::shares::Share;
 use crate::estate::{pack, unpack};
 use crate::id::{NodeId, OpId, VersionNo};
 use crate::secret::{DESCRIPTION_MAX, Identity, POLICY_MAX, Refusal, VALUE_MAX, VersionId};
@@ -24,8 +23,27 @@ pub enum Target {
     Current { secret: NodeId },
     /// Version `id`: one that exists, of which only the same bytes are taken, or one to which the number is promised.
     Version { secret: NodeId, id: VersionId, no: VersionNo, exists: bool },
+    /// A member of the current value, all others of which stay. Whether it was there when the file was opened.
+    Member { secret: NodeId, name: String, exists: bool },
     /// A text entry of the tree.
     Text,
+}
+
+impl Target {
+    /// The secret of which it is a value, or a part of one.
+    pub fn secret(&self) -> Option<NodeId> {
+        match self {
+            Target::Current { secret } | Target::Version { secret, .. } | Target::Member { secret, .. } => {
+                Some(*secret)
+            }
+            Target::Text => None,
+        }
+    }
+
+    /// Whether it is a name that is not there yet.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Target::Version { exists: false, .. } | Target::Member { exists: false, .. })
+    }
 }
 
 /// How the draft's bytes stand to the present content of the file.
@@ -57,45 +75,6 @@ const TEXT_MAX: usize = 64 * 1024;
 pub struct HeldRoom {
     pub room: Room,
     pub _share: Share,
-}
-
-/// Who holds how much of what is everybody's: room on the disk for drafts, of which one byte written makes the store keep free much
-/// more than that byte; memory for conversations with the api, and for what followers of events are told.
-#[derive(Default)]
-pub struct Shares(Arc<Mutex<HashMap<u32, usize>>>);
-
-/// The share of one of them, given back when dropped.
-pub struct Share {
-    of: Arc<Mutex<HashMap<u32, usize>>>,
-    uid: u32,
-}
-
-/// Most that one user but root may have at once.
-const SHARES_MAX: usize = 64;
-
-impl Shares {
-    /// A share for user `uid`, if it has one left.
-    pub fn take(&self, uid: u32) -> Option<Share> {
-        let mut held = self.0.lock();
-        let count = held.entry(uid).or_default();
-        if uid != 0 && *count >= SHARES_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Share { of: self.0.clone(), uid })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.of.lock();
-        if let Some(count) = held.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.uid);
-            }
-        }
-    }
 }
 
 /// One open file that is written.
@@ -317,7 +296,9 @@ impl Draft {
     pub fn fits(&self, len: usize) -> Result<(), Refusal> {
         // A description's newline is the file's.
         let (limit, too_long) = match (&self.target, self.ino.kind) {
-            (Target::Current { .. } | Target::Version { .. }, _) => (VALUE_MAX, Refusal::ValueTooLong),
+            (Target::Current { .. } | Target::Version { .. } | Target::Member { .. }, _) => {
+                (VALUE_MAX, Refusal::ValueTooLong)
+            }
             (Target::Text, Kind::Policy) => (POLICY_MAX, Refusal::PolicyTooLong),
             (Target::Text, Kind::Description) => (DESCRIPTION_MAX + 1, Refusal::DescriptionTooLong),
             (Target::Text, _) => (TEXT_MAX, Refusal::TextTooLong),

@@ -33,6 +33,9 @@ pub enum Fault {
     /// Somebody else made the name since the caller's kernel looked: it has to look again.
     #[error("the name stands for something else by now")]
     Stale,
+    /// A directory `fields/` of a version that has rolled away: neither its names nor new ones mean anything in it.
+    #[error("the version that this directory shows is gone")]
+    VersionGone,
     /// Two threads read one answer, and the one that was to have it made was interrupted.
     #[error("another thread was to read the answer first: read again")]
     Again,
@@ -70,7 +73,7 @@ impl Fault {
             Fault::BadHandle => libc::EBADF,
             Fault::LostDraft => libc::EIO,
             Fault::LostSnapshot => libc::EIO,
-            Fault::Stale => libc::ESTALE,
+            Fault::Stale | Fault::VersionGone => libc::ESTALE,
             Fault::Again => libc::EAGAIN,
             Fault::NoSuchFeature => libc::EOPNOTSUPP,
             Fault::NoAttribute => libc::ENODATA,
@@ -132,6 +135,9 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | ReservedName(_)
         | ManagedName
         | EmptyValue
+        | NotKeyValue
+        | BadMemberName { .. }
+        | BadMember
         | BadLink
         | BadTagLine { .. }
         | BadTagKey { .. }
@@ -145,7 +151,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | BadDescription
         | LabelElsewhere => libc::EINVAL,
         NameTooLong => libc::ENAMETOOLONG,
-        NoSuchInstance | NotFound | NoSuchVersion | NoSuchLabel => libc::ENOENT,
+        NoSuchInstance | NotFound | NoSuchVersion | NoSuchLabel | NoSuchMember => libc::ENOENT,
         NoSuchKey { .. } | KeyGone => libc::ENOKEY,
         NameTaken | NameScheduled | VersionExists { .. } | DuplicateTag { .. } | DuplicateTagKey { .. } => libc::EEXIST,
         InDeleteWindow { .. } => libc::EIDRM,
@@ -153,6 +159,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         OutOfNumbers
         | TooManyLabels
         | LabelTwin { .. }
+        | TooManyMembers
         | TooManyTags
         | TooManyKeyVersions
         | TooManyDrafts
@@ -166,6 +173,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | ReservedTagKey { .. }
         | KeyChosen
         | NotOwner
+        | FieldsRollAway
         | FixedEntry
         | TrashStays
         | FollowsDirectory

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::draft::{Share, Shares};
 use super::errno::Fault;
+use super::shares::{Share, Shares};
 use crate::estate::{Estate, Key, pack, unpack};
 use crate::secret::Identity;
 use crate::time::Timestamp;

@@ -47,9 +47,17 @@ kinds! {
     Cmk = 10,
     /// DescribeSecret of a live secret or a draft.
     Info = 11,
-    // 12 fields, 13 field, 14 dotenv: with Key/Value secrets.
+    /// `fields/`; the ordinal is the number of the version whose members it shows, behind the numbers of those that were removed
+    /// with their secret. Whoever has it open goes on with that version.
+    Fields = 12,
+    /// A member's value; the ordinal is the member's number, which no other one of any version has.
+    Field = 13,
+    /// All members of the version at ACSCurrent as lines for a shell.
+    Dotenv = 14,
     /// By which function a secret is rotated, and how often.
     Rotation = 15,
+    /// A member that is being written and is in no version yet; the ordinal is a number as files in memory have them.
+    NewField = 16,
     /// A KMS instance; the node is the instance's, here and up to its trash, but for those of a key.
     Instance = 32,
     /// `.instance/`.
@@ -102,6 +110,13 @@ kinds! {
     Scratch = 96,
 }
 
+impl Kind {
+    /// Whether its bytes are those of a value, or made of them: they are sealed, and their reader is told of.
+    pub fn is_value(self) -> bool {
+        matches!(self, Kind::Current | Kind::Version | Kind::Field | Kind::NewField | Kind::Dotenv)
+    }
+}
+
 /// What an inode number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ino {
@@ -135,10 +150,10 @@ impl Ino {
         Self { node: secret, kind, ordinal: generation & ORDINAL_MASK as u32 }
     }
 
-    /// The same whatever life of its secret it is of.
+    /// The same whatever life of its secret it is of, and whichever version it shows.
     pub fn of_any_life(self) -> Self {
         match self.kind {
-            Kind::Versions | Kind::Stages => Self { ordinal: 0, ..self },
+            Kind::Versions | Kind::Stages | Kind::Fields => Self { ordinal: 0, ..self },
             _ => self,
         }
     }
@@ -146,6 +161,11 @@ impl Ino {
     /// Version `no` of `secret`.
     pub(super) fn version(secret: NodeId, no: VersionNo) -> Self {
         Self { node: secret, kind: Kind::Version, ordinal: no.0 }
+    }
+
+    /// The member numbered `number` of `secret`.
+    pub(super) fn field(secret: NodeId, number: u32) -> Self {
+        Self { node: secret, kind: Kind::Field, ordinal: number }
     }
 
     /// The label `label` of `secret`, wherever it is.
@@ -299,6 +319,8 @@ mod tests {
             Ino::ROOT,
             Ino::new(secret, Kind::Current),
             Ino::version(secret, VersionNo::MAX),
+            Ino::field(secret, 0),
+            Ino::field(secret, ORDINAL_MASK as u32),
             Ino::stage(NodeId(64), &StageLabel::current()),
             Ino::scratch(7),
         ] {

@@ -6,7 +6,7 @@
 //! Reading order: `tree` (the table of all entries), `inode` (numbers that say what they stand for), `errno` (what can go
 //! wrong), `ops` (what each request does), `draft`, `process`, `look` (when a write counts), `opens`, `threads` (who has what
 //! open), `facts` and `identity` (who a caller is, for the audit and to permission bits), `scratch` (files in memory), `talk` (the
-//! api), `follow` (what happens), `paged` (what the kernel has pages of), `refusals`, `damage`, `meter` (what is told of later), `line` (one change at a time), `pool` (what
+//! api), `follow` (what happens), `paged` (what the kernel has pages of), `shares` (how much one user may hold), `refusals`, `damage`, `meter` (what is told of later), `line` (one change at a time), `pool` (what
 //! may wait for the disk), and `fuse`, the only folder that names fuser.
 //!
 //! Invariants: a reader sees one version from open to close; a version appears whole or not at all; LOOKUP and GETATTR
@@ -31,6 +31,7 @@ mod pool;
 mod process;
 mod refusals;
 mod scratch;
+mod shares;
 mod talk;
 mod threads;
 mod tree;

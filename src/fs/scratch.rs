@@ -202,7 +202,7 @@ impl Scratches {
             return Err(Refusal::ScratchLimit);
         }
         check_name(name)?;
-        let slot = self.free_slot();
+        let slot = self.number();
         let file = Scratch {
             parent: parent.of_any_life(),
             name: name.to_vec(),
@@ -217,14 +217,15 @@ impl Scratches {
             touched: Instant::now(),
         };
         self.files.insert(slot, file);
-        self.changed.insert(slot);
         Ok(slot)
     }
 
-    fn free_slot(&mut self) -> u32 {
+    /// A number that no file has, and that the next worker gives to none.
+    pub fn number(&mut self) -> u32 {
         loop {
             self.next = (self.next + 1) % SLOTS;
             if !self.files.contains_key(&self.next) {
+                self.changed.insert(self.next);
                 return self.next;
             }
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Share, Shares};
 use super::errno::Fault;
+use super::shares::{Share, Shares};
 use crate::api::REQUEST_MAX;
 use crate::estate::{Estate, Key, Left, pack, unpack};
 use crate::id::OpId;

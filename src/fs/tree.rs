@@ -28,6 +28,8 @@ pub enum Bits {
     ReadOnly,
     /// The values'.
     Value,
+    /// The values' r.
+    ReadValue,
     /// These, whatever the directory's are.
     Fixed(u16),
 }
@@ -85,8 +87,6 @@ pub const LINK_BITS: u16 = 0o777;
 
 /// The tree. Within a directory the order is that of readdir; `current` comes first, so that `rm -r` schedules the
 /// deletion before it meets anything else.
-///
-/// Later rooms have their numbers in `inode` and their rows here: `fields`, `dotenv` below a secret.
 #[rustfmt::skip]
 pub const TREE: &[Row] = &[
     row(Kind::Root, Fixed(".kmsfs"), Kind::Control, Dir, B::Fixed(CONTROL_DIR_BITS), Some(A::ReadStatus), None),
@@ -122,6 +122,8 @@ pub const TREE: &[Row] = &[
     row(Kind::Directory, Fixed("current"), Kind::Current, File, B::Value, Some(A::GetSecretValue), Some(A::PutSecretValue)),
     row(Kind::Directory, Fixed("versions"), Kind::Versions, Dir, B::Directory, Some(A::ListSecretVersionIds), Some(A::PutSecretValue)),
     row(Kind::Directory, Fixed("stages"), Kind::Stages, Dir, B::Directory, Some(A::ListSecretVersionIds), Some(A::UpdateSecretVersionStage)),
+    row(Kind::Directory, Fixed("fields"), Kind::Fields, Dir, B::Directory, Some(A::ListSecretVersionIds), Some(A::PutSecretValue)),
+    row(Kind::Directory, Fixed("dotenv"), Kind::Dotenv, File, B::ReadValue, Some(A::GetSecretValue), None),
     row(Kind::Directory, Fixed("tags"), Kind::Tags, File, B::Entry, Some(A::ListTagResources), Some(A::TagResource)),
     row(Kind::Directory, Fixed("policy"), Kind::Policy, File, B::Owner, Some(A::GetSecretPolicy), Some(A::SetSecretPolicy)),
     row(Kind::Directory, Fixed("description"), Kind::Description, File, B::Entry, Some(A::DescribeSecret), Some(A::UpdateSecret)),
@@ -131,6 +133,8 @@ pub const TREE: &[Row] = &[
     row(Kind::Directory, Any, Kind::Directory, Dir, B::Directory, Some(A::ListSecrets), Some(A::CreateSecret)),
 
     row(Kind::Versions, Any, Kind::Version, File, B::Value, Some(A::GetSecretValue), Some(A::PutSecretValue)),
+    row(Kind::Fields, Any, Kind::Field, File, B::Value, Some(A::GetSecretValue), Some(A::PutSecretValue)),
+    row(Kind::Fields, Any, Kind::NewField, File, B::Value, Some(A::GetSecretValue), Some(A::PutSecretValue)),
     row(Kind::Stages, Any, Kind::Stage, Link, B::Fixed(LINK_BITS), Some(A::ListSecretVersionIds), Some(A::UpdateSecretVersionStage)),
 ];
 

@@ -2,7 +2,8 @@
 
 use super::version::{AUTOMATIC_END, VALUE_MAX, VERSIONS_MAX};
 use super::{
-    DESCRIPTION_MAX, DataType, Deletion, Policy, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version, VersionId,
+    DESCRIPTION_MAX, DataType, Deletion, Fields, Policy, RecoveryWindow, Refusal, Secret, StageLabel, Tags, Version,
+    VersionId,
 };
 use crate::id::{NodeId, VersionNo};
 use crate::time::{Moment, Timestamp};
@@ -87,10 +88,12 @@ pub fn put(secret: &Secret, request: Put<'_>, now: Timestamp) -> Result<PutOutco
     let len = u32::try_from(request.bytes.len()).map_err(|_| Refusal::ValueTooLong)?;
     let now = next_moment(secret, now);
     let kind = request.kind.unwrap_or_else(|| DataType::of(request.bytes));
-    let version = Version { no, id, created: now, kind, len };
+    let fields = Fields::of(request.bytes, kind, secret.next_field);
+    let version = Version { no, id, created: now, kind, len, fields };
     let mut after = secret.clone();
     after.updated = now;
     after.next_no = after.next_no.max(no.0 + 1);
+    after.next_field = version.fields.as_ref().map_or(after.next_field, Fields::end);
     after.highest_auto = after.highest_auto.max(version.id.automatic_number().unwrap_or(0));
     if after.is_draft() {
         after.created = now;

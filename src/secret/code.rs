@@ -7,6 +7,8 @@ const MOVE_SECRETS: &str = "`kmsfs key move` has secrets come under another key;
 const RESTORE: &str = "`mv` it out of .deleted/ to where it was to restore it, or `echo purge` into its state there";
 const PLAN: &str = "write `function=NAME`, and perhaps `every=30d`, a line each, to its `rotation`; nothing for none";
 const TAKE_BACK: &str = "`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back";
+const AS_A_WHOLE: &str =
+    "`current` takes any value as a whole, and `kmsfs put --field NAME=@FILE` texts as members, all at once";
 const MAKE_ROOM: &str = "take another account out of policies and .instance/shares, or raise .instance/access-quota";
 
 impl Refusal {
@@ -21,6 +23,9 @@ impl Refusal {
             | WrongRestoreName { .. }
             | EmptyValue
             | ValueTooLong
+            | NotKeyValue
+            | BadMemberName { .. }
+            | BadMember
             | BadLink
             | BadWindow
             | BadKeyWindow
@@ -37,22 +42,22 @@ impl Refusal {
             | BadRotation { .. } => "InvalidParameter",
             NoSuchInstance => "Forbidden.DKMSInstanceNotFound",
             NoSuchKey { .. } | KeyGone => "Forbidden.KeyNotFound",
-            NotFound | NoSuchVersion | NoSuchLabel => "Forbidden.ResourceNotFound",
+            NotFound | NoSuchVersion | NoSuchLabel | NoSuchMember => "Forbidden.ResourceNotFound",
             NameTaken | VersionExists { .. } => "Rejected.ResourceExist",
             NameScheduled | InDeleteWindow { .. } => "Rejected.ResourceInDeleteWindow",
             NotScheduled | NotEmpty | KeyInUse { .. } | DefaultKey => "Rejected.ResourceInUse",
             OutOfNumbers
             | TooManyLabels
             | LabelTwin { .. }
+            | TooManyMembers
             | TooManyTags
             | TooManyKeyVersions
             | TooManyDrafts
             | TooManyConversations
             | TooManyFollowers
             | ScratchLimit => "Rejected.LimitExceeded",
-            BuiltInLabel | FixedEntry | InstanceStays | TrashStays | FollowsDirectory | CannotRename => {
-                "Rejected.UnsupportedOperation"
-            }
+            BuiltInLabel | FieldsRollAway | FixedEntry | InstanceStays | TrashStays | FollowsDirectory
+            | CannotRename => "Rejected.UnsupportedOperation",
             LabelElsewhere => "Rejected.InvalidRequest",
             BadTagLine { .. } | ReservedTag { .. } | BadTagKey { .. } | ReservedTagKey { .. } => {
                 "InvalidParameter.TagKey"
@@ -114,7 +119,9 @@ impl Refusal {
             FixedEntry => Some("it comes and goes with the secret, instance or mount it belongs to"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
             LabelTwin { .. } => Some("give the label another name"),
-            TooManyLabels | TooManyTags => Some("remove one first"),
+            NotKeyValue | BadMemberName { .. } | BadMember => Some(AS_A_WHOLE),
+            FieldsRollAway => Some("remove the members by their paths, or write what is to stay to `current`"),
+            TooManyLabels | TooManyTags | TooManyMembers => Some("remove one first"),
             KeyInUse { .. } => Some(MOVE_SECRETS),
             KeyPendingDeletion | KeyStateStays => Some(TAKE_BACK),
             KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
@@ -136,6 +143,7 @@ impl Refusal {
             | NotFound
             | NoSuchVersion
             | NoSuchLabel
+            | NoSuchMember
             | NameTaken
             | NotScheduled
             | OutOfNumbers

@@ -5,7 +5,7 @@
 //! choice is written beside the rule.
 //!
 //! Reading order: `refusal` (every reason to say no) and `code` (what KMS calls it), `name`, `version`, `stage`, `tag`, `policy`, `key`,
-//! `deletion`, `instance` (the words, each parsed once at the edge), `action`, `access`, `decision` (who may do what), `record` (a secret), `change` (the
+//! `members`, `deletion`, `instance` (the words, each parsed once at the edge), `action`, `access`, `decision` (who may do what), `record` (a secret), `change` (the
 //! verbs), `rotation` (by a function).
 
 mod access;
@@ -16,6 +16,7 @@ mod decision;
 mod deletion;
 mod instance;
 mod key;
+mod members;
 mod name;
 mod policy;
 mod record;
@@ -35,6 +36,7 @@ pub use decision::{Denial, Grant, Standing, decide, decide_use};
 pub use deletion::{Deletion, RecoveryWindow};
 pub use instance::{InstanceState, Quota, parse_shares, render_shares};
 pub use key::{KEY_VERSIONS_MAX, KeyOrder, KeyState, KeyWindow, KeyWord, may_be_deleted, may_be_destroyed};
+pub use members::{Edit, Edited, Fields, MEMBERS_MAX, MemberName, Object, edit, write_object};
 pub use name::{Component, InstanceName, KeyName, RESERVED, SecretName};
 pub use policy::{Account, Circumstances, Cited, Effect, POLICY_MAX, Policy, Subject, Verdict, default_document};
 pub use record::{DESCRIPTION_MAX, LastRead, Secret};

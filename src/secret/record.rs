@@ -40,6 +40,12 @@ pub struct Secret {
     pub next_no: u32,
     /// The highest n of an id `v<n>` that was ever used.
     pub highest_auto: u64,
+    /// The number that the next version's first member gets.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub next_field: u32,
+    /// The directories `fields/` of its versions are numbered behind this one: those up to it were removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fields_gone: u32,
     /// By which function it is rotated, if by any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
@@ -51,6 +57,10 @@ pub struct Secret {
     pub last_read: Option<LastRead>,
     /// Rises whenever the entries of the secret may have been removed and come again.
     pub generation: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A reading of a secret's value, of whichever version.
@@ -79,6 +89,8 @@ impl Secret {
             stages: Stages::default(),
             next_no: 1,
             highest_auto: 0,
+            next_field: 0,
+            fields_gone: 0,
             rotation: None,
             deletion: None,
             last_read: None,
@@ -123,5 +135,23 @@ impl Secret {
     /// The version numbered `no`.
     pub fn version_no(&self, no: VersionNo) -> Option<&Version> {
         self.versions.iter().find(|version| version.no == no)
+    }
+
+    /// The number of the directory `fields/` that shows version `no`, or nothing where there is no version; `None` where numbers have
+    /// come to their end.
+    pub fn fields_directory(&self, no: Option<VersionNo>) -> Option<u32> {
+        let number = self.fields_gone.checked_add(no.map_or(0, |no| no.0))?;
+        (number <= VersionNo::MAX.0).then_some(number)
+    }
+
+    /// The version that the directory `fields/` numbered `number` shows.
+    pub fn shown_by(&self, number: u32) -> Option<VersionNo> {
+        number.checked_sub(self.fields_gone).filter(|no| *no > 0).map(VersionNo)
+    }
+
+    /// Notes that directories of its own were removed: the kernel counts them dead, so they come again under other numbers.
+    pub fn renew_entries(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.fields_gone = self.fields_gone.saturating_add(self.next_no);
     }
 }

@@ -82,6 +82,29 @@ pub enum Refusal {
     /// Said as soon as the write goes past the limit.
     #[error("a value has at most 30,720 bytes")]
     ValueTooLong,
+    /// Only a text that is a JSON object has members; and one with more than these is shown as a whole alone.
+    #[error(
+        "the current value has no members: it is no JSON object, or one of more than 512 members or too long names"
+    )]
+    NotKeyValue,
+    /// Never written, or removed by somebody else.
+    #[error("the current value has no such member")]
+    NoSuchMember,
+    /// The name itself is not repeated: it may hold anything.
+    #[error("the name has {what}, which no file in `fields/` has")]
+    BadMemberName {
+        /// What is wrong with it: `a slash`.
+        what: &'static str,
+    },
+    /// JSON has no other strings.
+    #[error("a member is a text in UTF-8")]
+    BadMember,
+    /// Their names and lengths are kept in the secret's record.
+    #[error("a value has at most 512 members, whose names have 4,096 bytes together")]
+    TooManyMembers,
+    /// `rm -r s/fields` takes one after the other, each a version: what it began with shall not be lost on the way.
+    #[error("the version that this directory shows would roll away")]
+    FieldsRollAway,
     /// Without ACSCurrent a secret could not be read.
     #[error("ACSCurrent and ACSPrevious can be moved, never removed")]
     BuiltInLabel,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
 use super::name::{SHORT_NAME_MAX, name};
+use super::{Fields, Refusal};
 use crate::id::VersionNo;
 use crate::time::Timestamp;
 
@@ -74,6 +74,9 @@ pub struct Version {
     pub kind: DataType,
     /// Length of the value in bytes.
     pub len: u32,
+    /// Its members, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fields>,
 }
 
 #[cfg(test)]

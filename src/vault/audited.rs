@@ -87,7 +87,7 @@ impl Vault {
         }
     }
 
-    /// The plaintext of version `no`, for the caller: there is a record of that before it is answered. The same reader's next reads
+    /// The plaintext of version `no`, for the caller, who is given all of it or the member `member` alone: there is a record of that before it is answered. The same reader's next reads
     /// through what it has open need none, which `before` proves; what is new is answered beside the value.
     ///
     /// # Errors
@@ -97,10 +97,11 @@ impl Vault {
         caller: Caller,
         secret: &Loaded,
         no: VersionNo,
+        member: Option<&str>,
         before: &[Disclosed],
     ) -> Result<(Value, Option<Disclosed>), VaultError> {
         let value = self.undisclosed(secret, no)?;
-        let told = self.tell_disclosure(caller, secret, no, before)?;
+        let told = self.tell_disclosure(caller, secret, no, member, before)?;
         self.note_read(secret.id(), caller.uid);
         Ok((value, told))
     }
@@ -110,12 +111,13 @@ impl Vault {
         self.undisclosed(secret, no).map(drop)
     }
 
-    /// Tells that the caller gets the bytes of version `no` which the program holds already.
+    /// Tells that the caller gets the bytes of version `no`, or of a member of it, which the program holds already.
     pub fn tell_disclosure(
         &self,
         caller: Caller,
         secret: &Loaded,
         no: VersionNo,
+        member: Option<&str>,
         before: &[Disclosed],
     ) -> Result<Option<Disclosed>, VaultError> {
         let Some(trail) = self.trail() else { return Ok(None) };
@@ -133,6 +135,7 @@ impl Vault {
         }
         let mut target = self.target_of(secret)?;
         target.version = self.version(secret, no).map(|version| version.id.as_str().to_owned());
+        target.member = member.map(str::to_owned);
         self.tell_trail(trail, &granted(caller, Some(Action::GetSecretValue), facts.as_deref(), &target))?;
         Ok(disclosed)
     }
@@ -202,7 +205,7 @@ impl Vault {
             Node::Instance(instance) => Some(instance.name.as_str().to_owned()),
             Node::Key(_) | Node::Directory(_) | Node::Secret(_) | Node::Rotation(_) => name(loaded.instance_id())?,
         };
-        Ok(Target { instance, secret, version: None })
+        Ok(Target { instance, secret, ..Target::default() })
     }
 
     /// The records that are wanted, in order.

@@ -65,6 +65,7 @@ impl Vault {
             instance: instance.as_instance().map(|instance| instance.name.as_str().to_owned()),
             secret: Some(name.as_str().to_owned()),
             version: change.secret.version_no(no).map(|version| version.id.as_str().to_owned()),
+            member: None,
         });
         self.add_version(&mut batch, scope, id, change.secret.key, no, new.bytes)?;
         let node = Node::Secret(SecretNode { secret: change.secret, access: None });

@@ -193,11 +193,11 @@ impl Vault {
     }
 
     /// Notes that the secret's own subdirectories were removed from a draft: the kernel counts them dead, so they come
-    /// again under another generation.
+    /// again under other numbers.
     pub fn renew_entries(&self, caller: Caller, id: NodeId) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         let (loaded, mut record) = self.secret(id)?;
-        record.generation = record.generation.wrapping_add(1);
+        record.renew_entries();
         let access = loaded.as_secret().and_then(|node| node.access);
         let mut batch = Batch::new(&ledger, self.purpose(Action::UpdateSecret, id)?);
         batch.put(id, loaded.place(), Node::Secret(SecretNode { secret: record, access }), Some(&loaded));

@@ -5,7 +5,7 @@
 //! may happen stands in `secret`.
 //!
 //! Reading order: `node` (what is stored), `error`, `clock`, `keyring` (its keys), `load` (finding it), `cache` and `memory` (without a
-//! disk where that is possible), `batch`, `consequences`, `ledger` and `doubt` (writing it), `tree`, `secrets`, `create`, `deletion`, `keys`, `rewrap`,
+//! disk where that is possible), `batch`, `consequences`, `ledger` and `doubt` (writing it), `tree`, `secrets`, `members`, `create`, `deletion`, `keys`, `rewrap`,
 //! `instances`, `policies`, `promise` (the verbs), `way`, `decisions` and `trial` (who may), `values` and `rows` (reading), `audited` (what is told of it), `reads` (when it was), `shred`, `announce`, `happened`, `feed`,
 //! `rights` (telling of it), `purges`, `due` (what ends by itself), `rotation` and `agenda` (by functions), `inherit`,
 //! `boot` and `slots` (making and
@@ -38,6 +38,7 @@ mod keyring;
 mod keys;
 mod ledger;
 mod load;
+mod members;
 mod memory;
 mod node;
 mod policies;
@@ -78,6 +79,7 @@ pub use error::{CommitError, StoreError, UnlockError, VaultError};
 pub use feed::{Event, Taken};
 pub use happened::{Subject, What};
 pub use load::{Listing, Placed};
+pub use members::{MemberChange, MemberDraft, dotenv_of, member_of};
 pub use memory::{from_memory, may_wait};
 pub use node::{Directory, Instance, Key, Loaded, Node, Root, SecretNode, trash_list};
 pub use rewrap::Rewrapped;

@@ -41,10 +41,9 @@ impl Task {
     /// The old value with the members that `printed` has in the place of its own.
     ///
     /// # Errors
-    /// Where one of the two is no object.
-    pub fn with_members(&self, printed: &Value) -> Result<Value, &'static str> {
-        let _ = printed;
-        Err("members are not there yet")
+    /// Where one of the two has no members.
+    pub fn with_members(&self, printed: &Value) -> Result<Value, Refusal> {
+        super::members::with_members(&self.old, printed)
     }
 }
 
@@ -125,7 +124,7 @@ impl Vault {
         let rotation = record.rotation.as_ref().ok_or(Refusal::NoRotationRuns)?;
         let run = rotation.running().ok_or(Refusal::NoRotationRuns)?;
         let is_there = |no: VersionNo| record.version_no(no).map(|version| version.no);
-        let value = |no| self.disclose(of_run()?, &loaded, no, &[]).map(|(value, _)| value);
+        let value = |no| self.disclose(of_run()?, &loaded, no, None, &[]).map(|(value, _)| value);
         let new = run.new.map(|no| is_there(no).ok_or(Refusal::NoSuchVersion)).transpose()?;
         let version = run.new.and_then(|no| record.version_no(no)).map(|version| version.id.clone()).or(run.id.clone());
         Ok(Task {

@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::error::is_made;
 use super::ledger::Ledger;
 use super::load::Domain;
+use super::members::{Made, MemberChange, MemberDraft};
 use super::{Caller, Loaded, Node, SecretNode, Vault, VaultError};
 use crate::id::{NodeId, VersionNo};
 use crate::secret::{
@@ -26,6 +27,8 @@ pub struct Draft<'a> {
     pub bytes: &'a Value,
     /// Whether the version is the current value with the bytes behind it. Without a current value it is the bytes.
     pub append: bool,
+    /// The one member of the current value that the bytes are; all others stay.
+    pub member: Option<MemberDraft>,
     /// Room on the disk, taken when the bytes came.
     pub room: Option<Reservation>,
     /// Labels for the version; `None` is ACSCurrent alone.
@@ -39,7 +42,17 @@ pub struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// The next `v<n>`, current at once.
     pub fn of(bytes: &'a Value) -> Self {
-        Self { id: None, no: None, bytes, append: false, room: None, stages: None, kind: None, if_current: None }
+        Self {
+            id: None,
+            no: None,
+            bytes,
+            append: false,
+            member: None,
+            room: None,
+            stages: None,
+            kind: None,
+            if_current: None,
+        }
     }
 }
 
@@ -91,8 +104,19 @@ impl Vault {
         draft: Draft<'_>,
     ) -> Result<Written, VaultError> {
         let id = loaded.id();
-        let appended = if draft.append { self.appended(loaded, record, draft.bytes)? } else { None };
-        let value = appended.as_ref().unwrap_or(draft.bytes);
+        let made = match &draft.member {
+            Some(member) => match self.with_member(loaded, record, &draft, member)? {
+                Made::Value(value) => Some(value),
+                Made::Same(no) => {
+                    record.not_scheduled()?;
+                    self.tell_of_replay(caller, loaded, no)?;
+                    return Ok(Written::Replayed(no));
+                }
+            },
+            None if draft.append => self.appended(loaded, record, draft.bytes)?,
+            None => None,
+        };
+        let value = made.as_ref().unwrap_or(draft.bytes);
         let no = self.number_for(id, record, draft.no)?;
         let request = secret::Put {
             id: draft.id,
@@ -105,6 +129,7 @@ impl Vault {
         match secret::put(record, request, self.now())? {
             PutOutcome::Replay(no) => self.replayed(caller, loaded, record, no, value),
             PutOutcome::Added(change) => {
+                may_roll(&change, draft.member.as_ref())?;
                 let added =
                     change.added.as_ref().map(|version| version.no).ok_or(VaultError::Unreadable { node: id })?;
                 let action =
@@ -115,6 +140,7 @@ impl Vault {
                     };
                 let mut target = self.target(loaded);
                 target.version = change.secret.version_no(added).map(|version| version.id.as_str().to_owned());
+                target.member = draft.member.as_ref().map(|member| member.name.as_str().to_owned());
                 let mut batch = Batch::new(ledger, Purpose::new(action, target));
                 self.add_version(&mut batch, loaded.instance_id(), id, change.secret.key, added, value)?;
                 self.put_change(&mut batch, loaded, place, &change)?;
@@ -363,4 +389,10 @@ impl Vault {
         let record = loaded.as_secret().ok_or(VaultError::Unreadable { node: id })?.secret.clone();
         Ok((loaded, record))
     }
+}
+
+/// Refuses a removal that takes the version along in which the member was seen.
+fn may_roll(change: &Change, member: Option<&MemberDraft>) -> Result<(), Refusal> {
+    let Some(MemberDraft { does: MemberChange::Remove { seen: Some(seen) }, .. }) = member else { return Ok(()) };
+    if change.rolled.iter().any(|version| version.no == *seen) { Err(Refusal::FieldsRollAway) } else { Ok(()) }
 }

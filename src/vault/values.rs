@@ -261,6 +261,13 @@ impl Vault {
         self.pins.0.lock().get(&(secret, no)).and_then(|pin| pin.kept.clone())
     }
 
+    /// What is kept of `secret` and is as `wanted` says.
+    pub(super) fn kept_where(&self, secret: NodeId, wanted: impl Fn(&Kept) -> bool) -> Option<Arc<Kept>> {
+        let pins = self.pins.0.lock();
+        let kept = pins.iter().filter(|((node, _), _)| *node == secret).filter_map(|(_, pin)| pin.kept.as_ref());
+        kept.into_iter().find(|kept| wanted(kept)).cloned()
+    }
+
     fn value_context(&self, scope: NodeId, secret: NodeId, version: VersionNo) -> ValueContext {
         ValueContext { store: self.keyring.store_id, scope, secret, version }
     }

@@ -133,12 +133,14 @@ impl Harness {
             return Ok(());
         }
         let parents = (self.model_parent(from), self.model_parent(to));
-        let uid = self.who().uid;
+        // Whether a member that is there already is a new version turns on who may read it.
+        let onto_member = matches!(&parents.1, Some((Node::Fields(..), _)));
+        let uid = if onto_member { 0 } else { self.who().uid };
         let model = match &parents {
             (Some((from, old)), Some((to, new))) => self.model.rename(uid, (from, old), (to, new), keeps),
             _ => Err(&[libc::ENOENT][..]),
         };
-        let who = self.who();
+        let who = if onto_member { self.whom_bits_bind_not() } else { self.who() };
         let real = match (self.tree_parent(from), self.tree_parent(to)) {
             (Some((parent, name)), Some((to_parent, to_name))) => {
                 let (from, to) = (At { parent, name }, At { parent: to_parent, name: to_name });
@@ -172,7 +174,11 @@ impl Harness {
     fn xattr(&mut self, path: &Path) -> Found<()> {
         let expected = self.on_model(path, |model, parent, name| {
             let node = model.lookup(parent, name).ok_or(&[libc::ENOENT][..])?;
-            let (Node::Current(at, dir) | Node::Version(at, dir, _)) = &node else { return Err(&[libc::ENODATA]) };
+            let (Node::Current(at, dir) | Node::Version(at, dir, _) | Node::Field(at, dir, _) | Node::Dotenv(at, dir)) =
+                &node
+            else {
+                return Err(&[libc::ENODATA]);
+            };
             let (secret, _) = model.secret_at(at, dir).ok_or(SILENT)?;
             let version = match &node {
                 Node::Version(_, _, id) => secret.version(id),

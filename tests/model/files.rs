@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use libc::{EEXIST, EIDRM, EINVAL, EISDIR, EKEYREVOKED, ENOENT, EPERM};
 
+use crate::members::{Edit, dotenv, file_name, member};
 use crate::reference::{
     Base, By, Bytes, Content, Draft, Flags, Held, Model, Node, Outcome, SILENT, Scratch, Spot, Target, Text,
 };
@@ -13,7 +14,7 @@ impl Model {
     /// The content of an entry that can be written, as a reader is given it.
     pub fn present(&self, node: &Node) -> Outcome<Bytes> {
         match node {
-            Node::Current(at, dir) | Node::Version(at, dir, _) => {
+            Node::Current(at, dir) | Node::Version(at, dir, _) | Node::Field(at, dir, _) | Node::Dotenv(at, dir) => {
                 let (_, scheduled) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
                 if scheduled {
                     return Err(&[EIDRM]);
@@ -32,6 +33,16 @@ impl Model {
             Node::Current(at, dir) => {
                 let (secret, _) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
                 Ok(secret.current().ok_or(&[ENOENT][..])?.bytes.clone())
+            }
+            Node::Field(at, dir, name) => {
+                let (secret, _) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
+                let current = secret.current().ok_or(&[ENOENT][..])?;
+                text(member(&current.bytes, name).ok_or(&[ENOENT][..])?)
+            }
+            Node::Dotenv(at, dir) => {
+                let (secret, _) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
+                let current = secret.current().ok_or(&[ENOENT][..])?;
+                text(dotenv(&current.bytes).ok_or(&[EINVAL][..])?)
             }
             Node::Version(at, dir, id) => {
                 let (secret, _) = self.secret_at(at, dir).ok_or(&[ENOENT][..])?;
@@ -70,7 +81,7 @@ impl Model {
     pub fn open_to_read(&mut self, parent: &Node, name: &[u8]) -> Outcome<Held> {
         let node = self.lookup(parent, name).ok_or(&[ENOENT][..])?;
         Ok(match &node {
-            Node::Current(at, dir) | Node::Version(at, dir, _) => {
+            Node::Current(at, dir) | Node::Version(at, dir, _) | Node::Field(at, dir, _) | Node::Dotenv(at, dir) => {
                 let bytes = self.present(&node)?;
                 let (secret, _) = self.secret_at(at, dir).ok_or(SILENT)?;
                 let id = match &node {
@@ -107,7 +118,7 @@ impl Model {
             let (secret, scheduled) = model.secret_at(at, dir).ok_or(&[ENOENT][..])?;
             if scheduled { Err(&[EIDRM][..]) } else { Ok(secret.serial) }
         };
-        if let Node::Current(at, dir) | Node::Version(at, dir, _) = &node {
+        if let Node::Current(at, dir) | Node::Version(at, dir, _) | Node::Field(at, dir, _) = &node {
             secret(self, at, dir)?;
             self.usable(at, dir)?;
         }
@@ -126,11 +137,12 @@ impl Model {
                     self.secret_at(at, dir).and_then(|(secret, _)| secret.version(id)).map(|version| version.serial);
                 (Target::Version(serial, id.clone()), false)
             }
+            Node::Field(at, dir, name) => (Target::Member(secret(self, at, dir)?, name.clone()), true),
             Node::Text(at, dir, kind) => (Target::Text(secret(self, at, dir)?, *kind), *kind == Text::Tags),
             Node::TrashedState(at, dir) => (Target::State(self.instances[at].trash[dir].secret.serial), false),
             Node::Window(at) => (Target::Window(at.clone()), false),
             Node::KeyState(at, key) => (Target::KeyState(at.clone(), key.clone()), false),
-            Node::Info(..) | Node::Fixed => return Err(&[EPERM]),
+            Node::Info(..) | Node::Fixed | Node::Dotenv(..) => return Err(&[EPERM]),
             Node::Stage(..) => return Err(SILENT),
             _ => return Err(&[EISDIR, EPERM]),
         };
@@ -186,6 +198,21 @@ impl Model {
                 self.usable(at, dir)?;
                 let secret = self.secret_at(at, dir).ok_or(SILENT)?.0.serial;
                 Ok(Held::Draft(Draft { emptied: true, ..Draft::new(Target::Version(secret, id), flags) }))
+            }
+            Node::Fields(at, dir) if name.starts_with(b".") || mkostemp => {
+                self.create_scratch(by, Spot::Fields(at.clone(), dir.clone()), name)
+            }
+            Node::Fields(at, dir) => {
+                let name = file_name(name)?;
+                let (secret, scheduled) = self.secret_at(at, dir).ok_or(SILENT)?;
+                if scheduled {
+                    return Err(&[EIDRM]);
+                }
+                self.usable(at, dir)?;
+                secret.edited(&name, &Edit::Set(b"x"))?;
+                let base = if flags.appends && !flags.truncates { Base::Behind } else { Base::Whole };
+                let target = Target::Member(secret.serial, name);
+                Ok(Held::Draft(Draft { emptied: true, base, ..Draft::new(target, flags) }))
             }
             Node::Stages(at, dir) if name.starts_with(b".") => {
                 self.create_scratch(by, Spot::Stages(at.clone(), dir.clone()), name)
@@ -250,6 +277,14 @@ impl Model {
                 }?;
                 // A version that is gone is that first.
                 if self.is_usable(*serial) { Ok(present) } else { Err(&[EKEYREVOKED]) }
+            }
+            Target::Member(serial, name) => {
+                let (secret, scheduled, ..) = self.secret(*serial).ok_or(&[ENOENT][..])?;
+                if scheduled {
+                    return Err(&[EIDRM]);
+                }
+                let present = secret.current().and_then(|version| member(&version.bytes, name));
+                if self.is_usable(*serial) { Ok(present.unwrap_or_default()) } else { Err(&[EKEYREVOKED]) }
             }
             Target::Text(secret, kind) => self.text(*secret, *kind),
             Target::State(secret) => self.secret(*secret).map(|_| b"PendingDeletion\n".to_vec()).ok_or(&[ENOENT]),

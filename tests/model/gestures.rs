@@ -2,6 +2,7 @@
 
 use libc::{EEXIST, EIDRM, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM};
 
+use crate::members::{Edit, file_name};
 use crate::names::scratch_name;
 use crate::reference::{
     Access, By, Content, Dir, Instance, Key, Model, Node, Outcome, SILENT, Scratch, Secret, Spot, Trashed,
@@ -119,9 +120,14 @@ impl Model {
                 Some(secret) if !secret.is_draft() => secret.remove_stage(&label, now),
                 _ => Ok(()),
             },
-            Node::Version(at, dir, _) | Node::Text(at, dir, _) => self.unlink_entry(&at, &dir),
+            Node::Field(at, dir, name) => {
+                let (secret, scheduled) = self.secret_at(&at, &dir).ok_or(SILENT)?;
+                let serial = secret.serial;
+                if scheduled { Ok(()) } else { self.put_member(serial, &name, &Edit::Remove) }
+            }
+            Node::Version(at, dir, _) | Node::Text(at, dir, _) | Node::Dotenv(at, dir) => self.unlink_entry(&at, &dir),
             Node::Info(at, dir) if matches!(parent, Node::Dir(..)) => self.unlink_entry(&at, &dir),
-            Node::Dir(..) | Node::Versions(..) | Node::Stages(..) => Err(&[EISDIR]),
+            Node::Dir(..) | Node::Versions(..) | Node::Stages(..) | Node::Fields(..) => Err(&[EISDIR]),
             Node::TrashedState(..) | Node::Info(..) => Err(&[EPERM]),
             _ => Err(&[EPERM, EISDIR]),
         }
@@ -149,7 +155,8 @@ impl Model {
                 self.scratches.retain(|_, file| !file.spot.is_of(&at, &dir));
                 Ok(())
             }
-            Node::Versions(at, dir) | Node::Stages(at, dir) => {
+            Node::Fields(at, dir) if is_live(self, &at, &dir) => Err(&[EPERM]),
+            Node::Versions(at, dir) | Node::Stages(at, dir) | Node::Fields(at, dir) => {
                 if is_live(self, &at, &dir) {
                     return Err(&[ENOTEMPTY]);
                 }
@@ -157,6 +164,7 @@ impl Model {
                 self.scratches.retain(|_, file| !match &file.spot {
                     Spot::Versions(a, d) => name == b"versions" && *a == at && *d == dir,
                     Spot::Stages(a, d) => name == b"stages" && *a == at && *d == dir,
+                    Spot::Fields(a, d) => name == b"fields" && *a == at && *d == dir,
                     Spot::Dir(..) => false,
                 });
                 Ok(())
@@ -184,12 +192,14 @@ impl Model {
                 self.live(serial)?.rename_stage(&label, &new, now)
             }
             Node::Dir(..) => Err(&[EPERM]),
-            Node::Current(at, dir) | Node::Text(at, dir, _) if self.is_scratch_name(to, target.as_ref()) => {
+            Node::Current(at, dir) | Node::Field(at, dir, _) | Node::Text(at, dir, _)
+                if self.is_scratch_name(to, target.as_ref()) =>
+            {
                 scratch_name(to.1)?;
                 let node = self.lookup(from.0, from.1).ok_or(SILENT)?;
                 let bytes = self.present(&node)?.to_vec();
                 let access = self.access_of(&at, &dir);
-                let is_value = matches!(node, Node::Current(..));
+                let is_value = matches!(node, Node::Current(..) | Node::Field(..));
                 let mode = if is_value { access.value_mode } else { access.mode & 0o666 };
                 let mut after = self.clone();
                 if let Some(Node::Scratch(replaced)) = target {
@@ -200,7 +210,7 @@ impl Model {
                 let current = self.current_of(&at, &dir).filter(|_| is_value);
                 let of = self.secret_at(&at, &dir).map(|(secret, _)| secret.serial).filter(|_| current.is_some());
                 let copy = after.scratches.get_mut(&copy).ok_or(SILENT)?;
-                (copy.copy_of, copy.copied) = (current, of);
+                (copy.copy_of, copy.copied) = (current.filter(|_| matches!(node, Node::Current(..))), of);
                 *self = after;
                 Ok(())
             }
@@ -273,6 +283,11 @@ impl Model {
                 self.may_put(secret, |secret| secret.put(Some(&id), bytes, version, now))?;
                 self.live(secret)?.put(Some(&id), bytes, version, now)?;
             }
+            (Content::File(bytes), Node::Fields(at, dir)) => {
+                let name = file_name(to.1)?;
+                let secret = self.secret_at(at, dir).expect("a directory has a secret").0.serial;
+                self.put_member(secret, &name, &Edit::Set(bytes))?;
+            }
             (Content::File(_), Node::Dir(at, dir))
                 if to.1 == b"current" && copy_of.is_some() && copy_of == self.current_of(at, dir) => {}
             (Content::File(bytes), Node::Dir(at, dir)) if to.1 == b"current" => {
@@ -304,7 +319,7 @@ impl Model {
             Some(target) => matches!(target, Node::Scratch(_)),
             None => match to.0 {
                 Node::Dir(..) => !RESERVED.iter().any(|entry| entry.as_bytes() == to.1),
-                Node::Versions(..) | Node::Stages(..) => to.1.starts_with(b"."),
+                Node::Versions(..) | Node::Stages(..) | Node::Fields(..) => to.1.starts_with(b"."),
                 _ => false,
             },
         }
@@ -328,7 +343,7 @@ impl Model {
                     self.scratches.get_mut(&serial).ok_or(SILENT)?.bytes_mut()?.resize(size as usize, 0);
                     Ok(())
                 }
-                Node::Current(..) | Node::Version(..) | Node::Text(..) => {
+                Node::Current(..) | Node::Version(..) | Node::Field(..) | Node::Dotenv(..) | Node::Text(..) => {
                     let present = self.stored(&node)?;
                     if present.len() as u64 == size { Ok(()) } else { Err(&[EINVAL]) }
                 }
@@ -360,7 +375,11 @@ impl Model {
                 entry.changed = now;
                 Ok(())
             }
-            Node::Current(at, dir) | Node::Version(at, dir, _) => {
+            Node::Current(ref at, ref dir)
+            | Node::Version(ref at, ref dir, _)
+            | Node::Field(ref at, ref dir, _)
+            | Node::Dotenv(ref at, ref dir) => {
+                let (at, dir) = (at.clone(), dir.clone());
                 let entry = self.dir_mut(&at, &dir).ok_or(SILENT)?;
                 if entry.secret.is_none() {
                     return Err(&[EIDRM]);
@@ -368,7 +387,11 @@ impl Model {
                 let before = entry.access;
                 entry.access.uid = wanted.uid.unwrap_or(before.uid);
                 entry.access.gid = wanted.gid.unwrap_or(before.gid);
-                entry.access.value_mode = wanted.mode.map_or(before.value_mode, |mode| mode & 0o666);
+                entry.access.value_mode = match wanted.mode {
+                    Some(mode) if matches!(node, Node::Dotenv(..)) => mode & 0o444 | before.value_mode & 0o222,
+                    Some(mode) => mode & 0o666,
+                    None => before.value_mode,
+                };
                 if entry.access != before {
                     entry.changed = now;
                 }
@@ -403,7 +426,9 @@ impl Model {
             (Node::Info(at, full), Node::Trashed(..)) => info(self.instances[at].trash[full].access),
             (Node::Info(at, dir), _) => info(self.access_of(at, dir)),
             (Node::Text(at, dir, _), _) => text(self.access_of(at, dir)),
-            (Node::Versions(at, dir) | Node::Stages(at, dir), _) => directory(self.access_of(at, dir)),
+            (Node::Versions(at, dir) | Node::Stages(at, dir) | Node::Fields(at, dir), _) => {
+                directory(self.access_of(at, dir))
+            }
             (Node::Stage(at, dir, _), _) => Some((self.access_of(at, dir), 0o777, 0o666)),
             _ => None,
         }

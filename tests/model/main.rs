@@ -4,6 +4,7 @@ mod act;
 mod files;
 mod gestures;
 mod harness;
+mod members;
 mod names;
 mod op;
 mod picture;

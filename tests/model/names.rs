@@ -2,9 +2,11 @@
 
 use libc::{EDQUOT, ENAMETOOLONG};
 
+use crate::members::{member, members};
 use crate::reference::{Content, Model, Node, Outcome, SILENT, Scratch, Spot, TEXTS};
 
-const ENTRIES: [&str; 8] = ["current", "versions", "stages", "tags", "policy", "description", "cmk", "info"];
+const ENTRIES: [&str; 10] =
+    ["current", "versions", "stages", "fields", "dotenv", "tags", "policy", "description", "cmk", "info"];
 
 impl Model {
     /// What `name` stands for in `parent`.
@@ -57,6 +59,10 @@ impl Model {
                 let (secret, _) = self.secret_at(at, dir)?;
                 secret.stages.get(name).map(|_| Node::Stage(at.clone(), dir.clone(), owned()))
             }
+            Node::Fields(at, dir) => {
+                let (secret, _) = self.secret_at(at, dir)?;
+                member(&secret.current()?.bytes, name).map(|_| Node::Field(at.clone(), dir.clone(), owned()))
+            }
             _ => None,
         }
     }
@@ -70,6 +76,11 @@ impl Model {
             }
             "versions" => Some(Node::Versions(at_owned, dir_owned)),
             "stages" => Some(Node::Stages(at_owned, dir_owned)),
+            "fields" => Some(Node::Fields(at_owned, dir_owned)),
+            "dotenv" => {
+                let (secret, _) = self.secret_at(at, dir)?;
+                members(&secret.current()?.bytes).map(|_| Node::Dotenv(at_owned, dir_owned))
+            }
             "info" => Some(Node::Info(at_owned, dir_owned)),
             _ => match TEXTS.iter().find(|(text, _)| *text == name) {
                 Some((_, text)) => Some(Node::Text(at_owned, dir_owned, *text)),
@@ -87,6 +98,7 @@ impl Model {
             Node::Dir(at, dir) => Some(Spot::Dir(at, dir)),
             Node::Versions(at, dir) => Some(Spot::Versions(at, dir)),
             Node::Stages(at, dir) => Some(Spot::Stages(at, dir)),
+            Node::Fields(at, dir) => Some(Spot::Fields(at, dir)),
             _ => None,
         }
     }
@@ -121,14 +133,14 @@ impl Model {
     }
 
     /// The names that a secret's directory always knows.
-    pub fn entry_names() -> [&'static str; 8] {
+    pub fn entry_names() -> [&'static str; 10] {
         ENTRIES
     }
 }
 
 impl Spot {
     pub fn is_of(&self, at: &str, dir: &str) -> bool {
-        let (Spot::Dir(a, d) | Spot::Versions(a, d) | Spot::Stages(a, d)) = self;
+        let (Spot::Dir(a, d) | Spot::Versions(a, d) | Spot::Stages(a, d) | Spot::Fields(a, d)) = self;
         a == at && d == dir
     }
 }

@@ -162,11 +162,21 @@ fn label() -> impl Strategy<Value = Vec<u8>> + Clone {
     ]
 }
 
+/// A member, or what may stand beside them.
+fn member() -> impl Strategy<Value = Vec<u8>> + Clone {
+    prop_oneof![
+        8 => bytes(&[b"user", b"user", b"n", b"x y", b"caf\xc3\xa9"]),
+        1 => bad_name(),
+        1 => bytes(&[b".s", b".s", b"sedAbC123", b"sedation1"]),
+    ]
+}
+
 /// A file of a secret that can be written.
 fn file() -> impl Strategy<Value = Path> + Clone {
     prop_oneof![
         6 => dir().prop_map(|dir| dir.join(&[b"current"])),
         5 => (dir(), version()).prop_map(|(dir, id)| dir.join(&[b"versions", &id])),
+        4 => (dir(), member()).prop_map(|(dir, name)| dir.join(&[b"fields", &name])),
         3 => (dir(), bytes(&[b"tags", b"tags", b"description", b"policy", b"cmk", b"info"]))
             .prop_map(|(dir, name)| dir.join(&[&name])),
         2 => (dir(), scratch_name()).prop_map(|(dir, name)| dir.join(&[&name])),
@@ -206,7 +216,7 @@ fn anything() -> impl Strategy<Value = Path> + Clone {
         5 => file(),
         3 => dir(),
         3 => (dir(), label()).prop_map(|(dir, label)| dir.join(&[b"stages", &label])),
-        2 => (dir(), bytes(&[b"versions", b"stages", b"info"])).prop_map(|(dir, name)| dir.join(&[&name])),
+        2 => (dir(), bytes(&[b"versions", b"stages", b"fields", b"dotenv", b"info"])).prop_map(|(dir, name)| dir.join(&[&name])),
         2 => trashed(""),
         1 => trashed("state"),
         1 => trashed("info"),
@@ -220,7 +230,16 @@ fn key() -> impl Strategy<Value = Path> + Clone {
     prop::sample::select(vec!["p/.keys/default/state", "p/.keys/other/state"]).prop_map(path)
 }
 
-const VALUES: &[&[u8]] = &[b"a", b"b", b"ab", b"secret\n", b"\xff\xfe", b"{\"user\":\"u\"}"];
+const VALUES: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"ab",
+    b"secret\n",
+    b"\xff\xfe",
+    b"{\"user\":\"u\"}",
+    b"{\"user\":\"u\"}",
+    b"{\"n\":5432,\"user\":\"it's $x\",\"\":[null]}\n",
+];
 const TAG_FILES: &[&[u8]] = &[
     b"env=prod\n",
     b"a=1\nb 2\n",
@@ -313,7 +332,7 @@ fn gesture() -> impl Strategy<Value = Vec<Op>> {
         }),
         3 => (dir(), label(), version()).prop_map(|(dir, label, id)| link_over(&dir, &label, &id)),
         // Files that stay open while other things happen.
-        6 => (dir(), bytes(&[b"current", b"versions/v1", b"tags"])).prop_map(move |(dir, name)| {
+        6 => (dir(), bytes(&[b"current", b"versions/v1", b"fields/user", b"dotenv", b"tags"])).prop_map(move |(dir, name)| {
             let names: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
             one(Op::OpenToRead(dir.join(&names)))
         }),
@@ -339,6 +358,7 @@ fn gesture() -> impl Strategy<Value = Vec<Op>> {
         }),
         4 => anything().prop_map(move |path| one(Op::Unlink(path))),
         2 => dir().prop_map(move |dir| one(Op::Unlink(dir.join(&[b"current"])))),
+        2 => (dir(), member()).prop_map(move |(dir, name)| one(Op::Unlink(dir.join(&[b"fields", &name])))),
         4 => anything().prop_map(move |path| one(Op::Rmdir(path))),
         3 => (anything(), wanted()).prop_map(move |(path, wanted)| one(Op::SetAttr(path, wanted))),
         1 => file().prop_map(move |path| one(Op::Xattr(path))),
@@ -369,10 +389,10 @@ fn link_over(dir: &Path, label: &[u8], id: &[u8]) -> Vec<Op> {
 fn rm_r(dir: &Path, whole: bool) -> Vec<Op> {
     let mut ops = vec![Op::Unlink(dir.clone().join(&[b"current"]))];
     if whole {
-        for entry in [&b"tags"[..], b"policy", b"description", b"cmk", b"info"] {
+        for entry in [&b"dotenv"[..], b"tags", b"policy", b"description", b"cmk", b"info"] {
             ops.push(Op::Unlink(dir.clone().join(&[entry])));
         }
-        ops.extend([&b"versions"[..], b"stages"].map(|entry| Op::Rmdir(dir.clone().join(&[entry]))));
+        ops.extend([&b"versions"[..], b"stages", b"fields"].map(|entry| Op::Rmdir(dir.clone().join(&[entry]))));
         ops.push(Op::Rmdir(dir.clone()));
     }
     ops
@@ -389,8 +409,11 @@ fn prelude() -> impl Strategy<Value = Vec<Op>> {
     let deleted = [both.clone(), rm_r(&path("p/a/b"), true), rm_r(&path("p/a"), false)].concat();
     let key = vec![Op::Mkdir(path("p/.keys/other"), 0o777)];
     let keyed = [a.clone(), key, put(path("p/a/cmk"), Data::Bytes(b"other\n")), value("p/a/current")].concat();
+    let object = Data::Bytes(b"{\"n\":5432,\"user\":\"u\",\".h\":\"\"}");
+    let fielded = [a.clone(), put(path("p/a/current"), object)].concat();
     prop_oneof![
         2 => Just(a),
+        4 => Just(fielded),
         4 => Just(live),
         2 => Just(full),
         3 => Just(both),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use crate::members::{dotenv, member, members};
 use crate::reference::{Access, Bytes, Content, Model, Secret, Spot, TEXTS, Text};
 
 /// What is at one path.
@@ -29,6 +30,8 @@ pub enum Shape {
     Json(serde_json::Value),
     /// A value whose key is disabled.
     Revoked,
+    /// A value whose secret is scheduled for deletion.
+    Scheduled,
     /// A file that the model says nothing about.
     Other,
 }
@@ -146,7 +149,7 @@ impl Painter<'_> {
             && instance.dirs.keys().any(|other| other.starts_with(&below));
         let listed = !scheduled && !bare;
         let times = [secret.updated, secret.updated, secret.created];
-        for entry in ["versions", "stages"] {
+        for entry in ["versions", "stages", "fields"] {
             self.put(&format!("{path}/{entry}"), access, access.mode, times, Shape::Directory, listed);
         }
         for (entry, kind) in TEXTS {
@@ -166,12 +169,22 @@ impl Painter<'_> {
         let trashed = instance.trash.get(name).filter(|_| scheduled);
         let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.requested + trashed.days * DAY));
         self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, listed);
+        if let Some(dotenv) = secret.current().and_then(|version| dotenv(&version.bytes)) {
+            let content = match (scheduled, instance.keys[&secret.key].usable()) {
+                (true, _) => Shape::Scheduled,
+                (false, false) => Shape::Revoked,
+                (false, true) => Shape::File(dotenv.into()),
+            };
+            let times = [secret.rotated, secret.updated, secret.created];
+            self.put(&format!("{path}/dotenv"), access, access.value_mode & 0o444, times, content, !scheduled);
+        }
         if !scheduled {
             self.versions(&path, access, secret, instance.keys[&secret.key].usable());
         }
         self.scratches(&Spot::Dir(at.into(), name.into()), &path);
         self.scratches(&Spot::Versions(at.into(), name.into()), &format!("{path}/versions"));
         self.scratches(&Spot::Stages(at.into(), name.into()), &format!("{path}/stages"));
+        self.scratches(&Spot::Fields(at.into(), name.into()), &format!("{path}/fields"));
     }
 
     fn versions(&mut self, path: &str, access: Access, secret: &Secret, usable: bool) {
@@ -180,6 +193,15 @@ impl Painter<'_> {
             let times = [secret.rotated, secret.updated, secret.created];
             let content = value(&current.bytes);
             self.put(&format!("{path}/current"), access, access.value_mode, times, content, true);
+        }
+        if let Some(current) = secret.current() {
+            let times = [current.created, secret.updated, current.created];
+            for name in members(&current.bytes).iter().flat_map(|members| members.keys()) {
+                if let Some(member) = member(&current.bytes, name) {
+                    let content = value(&member.into());
+                    self.put(&format!("{path}/fields/{name}"), access, access.value_mode, times, content, true);
+                }
+            }
         }
         for version in &secret.versions {
             let times = [version.created, secret.updated, version.created];

@@ -2,7 +2,7 @@
 //!
 //! It is written from `design.md` and `kms-rules.md`, never from the code it judges. Reading order: here the nouns; `names`
 //! (what a name stands for), `gestures` (mkdir, links, removing, renaming, attributes), `files` (opening, reading), `writes`
-//! (writing, what a close stores), `rules` (what may become of one secret), `picture` (what a walk over the tree must show).
+//! (writing, what a close stores), `members` (parts of values), `rules` (what may become of one secret), `picture` (what a walk over the tree must show).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -112,6 +112,7 @@ pub enum Spot {
     Dir(String, String),
     Versions(String, String),
     Stages(String, String),
+    Fields(String, String),
 }
 
 #[derive(Debug, Clone)]
@@ -180,6 +181,9 @@ pub enum Node {
     Version(String, String, String),
     Stages(String, String),
     Stage(String, String, String),
+    Fields(String, String),
+    Field(String, String, String),
+    Dotenv(String, String),
     Text(String, String, Text),
     Info(String, String),
     Scratch(u64),
@@ -190,6 +194,7 @@ pub enum Node {
 pub enum Target {
     Current(u64),
     Version(u64, String),
+    Member(u64, String),
     Text(u64, Text),
     State(u64),
     Window(String),

@@ -258,3 +258,19 @@ fn a_promised_number_is_given_once() {
     let rotations = (0..11).flat_map(|n| put(path("p/a/current"), Data::Many(40 + n, 3)));
     holds(&[write("p/a/current", b"a"), vec![create(), create()], store(b"b"), rotations.collect(), store(b"c")]);
 }
+
+/// One member is written, appended to, moved onto and removed; and a removed directory `fields/` comes again under another number.
+#[test]
+fn members_are_written_and_come_again() {
+    let object = write("p/a/current", b"{\"n\":5432,\"user\":\"u\"}");
+    let user = || path("p/a/fields/user");
+    let moved = vec![
+        Op::Create(path("p/a/fields/.s"), TRUNCATES),
+        Op::Write(0, 0, Data::Bytes(b"m")),
+        Op::Rename(path("p/a/fields/.s"), path("p/a/fields/n"), false),
+    ];
+    let removed = vec![Op::Unlink(path("p/a/current")), Op::Unlink(path("p/a/dotenv")), Op::Rmdir(path("p/a/fields"))];
+    let again = vec![Op::Rename(path("p/.deleted/a"), path("p/a"), false), Op::Unlink(user()), Op::OpenToRead(user())];
+    let held = vec![Op::OpenToRead(user())];
+    holds(&[object, held, put(user(), Data::Bytes(b"w")), append(user(), Data::Bytes(b"x")), moved, removed, again]);
+}

@@ -149,7 +149,7 @@ impl<'a> Walk<'a> {
             FileShape::Link => Shape::Link(self.tree.link_target(attr.ino).map_err(|e| format!("{}: {e}", at()))?),
             FileShape::File => self.file(attr.ino, attr.size).map_err(|error| format!("{}: {error}", at()))?,
         };
-        if let (Kind::Version, Shape::File(bytes)) = (attr.ino.kind, &shape) {
+        if let (Kind::Version | Kind::Field, Shape::File(bytes)) = (attr.ino.kind, &shape) {
             let was = self.kernel.versions.entry(attr.ino.number());
             let was = was.or_insert_with(|| (name.to_vec(), bytes.clone()));
             if was.0 != name || was.1 != *bytes {
@@ -188,6 +188,7 @@ impl<'a> Walk<'a> {
         }
         let handle = match self.tree.open_to_read(self.who, ino) {
             Err(error) if error.errno() == libc::EKEYREVOKED => return Ok(Shape::Revoked),
+            Err(error) if error.errno() == libc::EIDRM && ino.kind == Kind::Dotenv => return Ok(Shape::Scheduled),
             opened => opened.map_err(|error| error.to_string())?,
         };
         if ino.kind == Kind::Events {

@@ -2,6 +2,7 @@
 
 use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, EKEYREVOKED, ENOENT, EPERM};
 
+use crate::members::{Edit, member};
 use crate::reference::{Base, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
 use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_tags, parse_word};
 
@@ -39,7 +40,11 @@ impl Model {
     }
 
     fn take(&mut self, draft: &mut Draft, offset: u64, data: &[u8]) -> Outcome<()> {
-        if let Target::Current(serial) | Target::Version(serial, _) | Target::Text(serial, _) = &draft.target {
+        if let Target::Current(serial)
+        | Target::Version(serial, _)
+        | Target::Member(serial, _)
+        | Target::Text(serial, _) = &draft.target
+        {
             match self.secret(*serial) {
                 Some((_, scheduled, ..)) if scheduled => return Err(&[EIDRM]),
                 Some(_) => {}
@@ -71,7 +76,8 @@ impl Model {
         }
         put_at(&mut draft.bytes, at as usize, data);
         (draft.dirty, draft.emptied) = (true, false);
-        self.foresee(draft)
+        self.foresee(draft)?;
+        self.foresee_member(draft, draft.base == Base::Behind)
     }
 
     /// What a text will be refused for, whatever comes behind it, is said at the write: its complete lines, a document that
@@ -168,7 +174,7 @@ impl Model {
     /// The last close; its error reaches nobody.
     pub fn release(&mut self, at: usize) {
         if let Ok(draft) = self.draft(at) {
-            let value = matches!(draft.target, Target::Current(_) | Target::Version(..));
+            let value = matches!(draft.target, Target::Current(_) | Target::Version(..) | Target::Member(..));
             if draft.dirty || draft.emptied && !value {
                 let _ = self.settle(at, draft);
             }
@@ -207,6 +213,12 @@ impl Model {
                 self.live(*serial)?;
                 self.may_put(*serial, |secret| secret.put(Some(id), &draft.bytes, version, now))?;
                 self.live(*serial)?.put(Some(id), &draft.bytes, version, now)?;
+            }
+            Target::Member(serial, name) => {
+                let edit = if adds { Edit::Append(&draft.bytes) } else { Edit::Set(&draft.bytes) };
+                self.put_member(*serial, name, &edit)?;
+                let current = self.live(*serial)?.current().ok_or(SILENT)?;
+                draft.behind = member(&current.bytes, name).map_or(0, |member| member.len() as u64);
             }
             Target::Text(serial, kind) => {
                 self.store_text(*serial, *kind, &draft.bytes, adds)?;
@@ -298,7 +310,11 @@ impl Model {
     /// EKEYREVOKED for the draft of a value whose key is disabled.
     pub fn is_open(&self, draft: &Draft) -> Outcome<()> {
         match &draft.target {
-            Target::Current(serial) | Target::Version(serial, _) if !self.is_usable(*serial) => Err(&[EKEYREVOKED]),
+            Target::Current(serial) | Target::Version(serial, _) | Target::Member(serial, _)
+                if !self.is_usable(*serial) =>
+            {
+                Err(&[EKEYREVOKED])
+            }
             _ => Ok(()),
         }
     }
@@ -353,7 +369,7 @@ impl Draft {
 
     fn limit(&self) -> usize {
         match self.target {
-            Target::Current(_) | Target::Version(..) => VALUE_MAX,
+            Target::Current(_) | Target::Version(..) | Target::Member(..) => VALUE_MAX,
             Target::Text(_, Text::Policy) => 32_768,
             Target::Text(_, Text::Description) => 8_193,
             _ => 64 * 1024,

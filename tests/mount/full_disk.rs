@@ -69,6 +69,36 @@ fn what_a_write_acknowledged_finds_its_room() {
     small.empty();
 }
 
+/// The same where the secret's record is as long as it comes: ten versions with as many members, and as long names, as there can be.
+#[test]
+fn what_a_write_of_a_member_acknowledged_finds_its_room() {
+    use std::io::Write;
+    let small = with_small_disk(12);
+    let mount = &small.mount;
+    let object = |round: usize| {
+        let member = |n: usize| format!("\"{n:03}\\\"\\\"\\\"\\\"\\\"\":\"{round:040}\"");
+        format!("{{{}}}", (0..512).map(member).collect::<Vec<_>>().join(","))
+    };
+    mount.secret("prod/s", &object(0));
+    for round in 1..12 {
+        mount.write("prod/s/current", object(round));
+    }
+    assert_eq!(mount.names("prod/s/fields").len(), 512);
+    let mut files: Vec<_> = (0..3)
+        .map(|n| {
+            let mut file = std::fs::File::create(mount.path(&format!("prod/s/fields/{n:03}\"\"\"\"\""))).unwrap();
+            file.write_all(b"new").unwrap();
+            file
+        })
+        .collect();
+    small.fill(0);
+    for file in files.drain(..) {
+        file.sync_all().unwrap();
+    }
+    assert_eq!(mount.read("prod/s/fields/002\"\"\"\"\""), "new");
+    small.empty();
+}
+
 /// Writing on until the disk is full, and on from there: every acknowledged value is there after a restart.
 #[test]
 fn nothing_acknowledged_is_lost_on_the_way_to_full() {

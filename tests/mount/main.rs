@@ -21,6 +21,7 @@ mod durability;
 mod estate;
 mod events;
 mod fairness;
+mod fields;
 mod follow;
 mod full_disk;
 mod gestures;

@@ -81,13 +81,13 @@ fn what_nobody_takes_the_record_of_does_not_happen() {
     let before = room.vault.counts();
     let loaded = room.vault.node(room.secret).unwrap().unwrap();
     let current = loaded.as_secret().unwrap().secret.stages.current().unwrap();
-    assert!(room.vault.disclose(caller(), &loaded, current, &[]).is_err());
+    assert!(room.vault.disclose(caller(), &loaded, current, None, &[]).is_err());
     room.vault.schedule_deletion(caller(), room.secret).unwrap_err();
     room.vault.make_directory(caller(), room.instance, &Component::parse(b"other").unwrap(), 0o755).unwrap_err();
     assert_eq!(room.vault.counts(), before);
     assert_eq!(room.vault.trail().unwrap().status()["missed"]["refused"], 3);
     std::fs::remove_file(&place).unwrap();
-    assert_eq!(room.vault.disclose(caller(), &loaded, current, &[]).unwrap().0.as_bytes(), b"one");
+    assert_eq!(room.vault.disclose(caller(), &loaded, current, None, &[]).unwrap().0.as_bytes(), b"one");
     assert_eq!(
         told(&room.vault),
         ["- granted -", "- granted -", "GetSecretValue granted password"],

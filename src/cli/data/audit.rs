@@ -153,6 +153,9 @@ fn print(records: &[Json], json: bool, head: &mut bool) -> Result<(), CliError> 
         if !text("version").is_empty() {
             on = format!("{on} {}", text("version"));
         }
+        if !text("member").is_empty() {
+            on = format!("{on} fields/{}", text("member").escape_debug());
+        }
         let outcome = if text("code").is_empty() { text("outcome") } else { text("code") };
         let action = if text("action").is_empty() { text("gesture") } else { text("action") };
         let who = text("principal").rsplit(':').next().unwrap_or_default();

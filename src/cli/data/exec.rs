@@ -10,12 +10,12 @@ use clap::{Args, ValueHint};
 
 use super::fault::DataError;
 use super::get::value_of;
-use crate::cli::address::{Address, Scope};
+use crate::cli::address::{Address, Entry, Scope};
 use crate::cli::report::CliError;
 
 /// Run a program with secrets in its environment
 ///
-/// A variable is named after the secret's last name, in capitals, with `_` for what no variable's name can hold; NAME=PATH names it
+/// A variable is named after the secret's last name, or the member's, in capitals, with `_` for what no variable's name can hold; NAME=PATH names it
 /// otherwise. The environment of a program is seen by all that runs as the same user, and by its children: where the program can read
 /// a file, a path in the mount is better.
 #[derive(Debug, Args)]
@@ -56,9 +56,11 @@ fn variable(word: &OsStr) -> Result<(String, PathBuf), CliError> {
         return Ok((name, PathBuf::from(OsStr::from_bytes(&bytes[at + 1..]))));
     }
     let path = Path::new(word);
-    let (_, target) = Address::of_secret(path, Scope::Reading)?;
-    let last = target.secret.rsplit('/').next().unwrap_or_default();
-    let name = name_for(last);
+    let (address, target) = Address::of_secret(path, Scope::Reading)?;
+    let name = name_for(match &address.entry {
+        Entry::Field(name) => name,
+        _ => target.secret.rsplit('/').next().unwrap_or_default(),
+    });
     if is_variable(name.as_bytes()) {
         return Ok((name, path.to_owned()));
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::cli::exit::Exit;
 use crate::cli::report::{Verdict, plain, with};
+use crate::secret::Refusal;
 
 /// Why a verb on data did nothing, or not all.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,20 @@ pub enum DataError {
     NoVariable { name: String, why: &'static str },
     #[error("the two values differ")]
     ValuesDiffer,
+    #[error("a member is NAME=@FILE, or NAME=- for stdin")]
+    NoMember,
+    #[error("the value of the member `{0}` stands in the argument, which every user of the machine can see")]
+    MemberInArgument(String),
+    #[error("the member `{0}` is given twice")]
+    MemberTwice(String),
+    #[error("one member comes from stdin, not more")]
+    TwoFromStdin,
+    #[error("the member `{0}` is no UTF-8, and JSON has no other strings")]
+    MemberNotText(String),
+    #[error("{0}")]
+    Members(Refusal),
+    #[error("the secret {secret} has no member `{name}`")]
+    MissingMember { secret: String, name: String },
     #[error("the input could not be read: {0}")]
     Input(io::Error),
     #[error("a policy is JSON in UTF-8: the input is none")]
@@ -71,10 +86,20 @@ impl DataError {
             DataError::NoPath(_) => {
                 with(Exit::Refused, "what holds a `/` is taken for a path; put `--` before tags whose keys hold one")
             }
-            DataError::NoTag(_) => plain(Exit::Usage),
-            DataError::NoVariable { .. } | DataError::ValuesDiffer | DataError::Input(_) | DataError::NotText => {
-                plain(Exit::Refused)
+            DataError::NoTag(_) | DataError::NoMember | DataError::MemberTwice(_) => plain(Exit::Usage),
+            DataError::MemberInArgument(_) => {
+                with(Exit::Usage, "give it in a file, `--field NAME=@FILE`, or one of them on stdin, `--field NAME=-`")
             }
+            DataError::TwoFromStdin => with(Exit::Usage, "give the others in files, `--field NAME=@FILE`"),
+            DataError::MemberNotText(_) => {
+                with(Exit::Refused, "bytes that are no text are a secret of their own, or base64")
+            }
+            DataError::MissingMember { .. } => with(Exit::Refused, "`ls` its fields/ for those there are"),
+            DataError::NoVariable { .. }
+            | DataError::ValuesDiffer
+            | DataError::Members(_)
+            | DataError::Input(_)
+            | DataError::NotText => plain(Exit::Refused),
         }
     }
 }

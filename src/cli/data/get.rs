@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use serde_json::{Map, Value as Json};
 
+use super::fault::DataError;
 use crate::api;
 use crate::cli::address::{Address, Entry, Scope};
 use crate::cli::client::{Client, request_of, text};
@@ -14,11 +15,13 @@ use crate::cli::{show, stdio};
 use crate::daemon;
 use crate::secret::DataType;
 use crate::value::Value;
+use crate::vault::member_of;
 
 /// Print a secret's value, to the byte
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kmsfs get /run/secrets/prod/db/password
+  kmsfs get /run/secrets/prod/db/password/fields/user
   kmsfs get --stage ACSPrevious /run/secrets/prod/db/password
   kmsfs get --json /run/secrets/prod/db/password | jq -r .SecretData")]
 pub struct GetArgs {
@@ -31,7 +34,7 @@ pub struct GetArgs {
     /// Print the whole answer as JSON, the value in it
     #[arg(long)]
     json: bool,
-    /// The secret, or its `current`, versions/ID or stages/LABEL
+    /// The secret, or its `current`, versions/ID, stages/LABEL or fields/NAME
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     path: PathBuf,
 }
@@ -59,9 +62,9 @@ pub fn value_of(path: &Path) -> Result<Value, CliError> {
 /// The answer for the version that `id` and `stage` name, else `path`, else nothing: the current one.
 fn ask(path: &Path, id: Option<String>, stage: Option<String>) -> Result<(Map<String, Json>, Value), CliError> {
     let (address, target) = Address::of_secret(path, Scope::Reading)?;
-    let (id, stage) = match (id, stage, address.entry) {
-        (None, None, Entry::Version(id)) => (Some(id), None),
-        (None, None, Entry::Stage(label)) => (None, Some(label)),
+    let (id, stage) = match (id, stage, &address.entry) {
+        (None, None, Entry::Version(id)) => (Some(id.clone()), None),
+        (None, None, Entry::Stage(label)) => (None, Some(label.clone())),
         (id, stage, _) => (id, stage),
     };
     let mut get = request_of("GetSecretValue", &target);
@@ -70,5 +73,10 @@ fn ask(path: &Path, id: Option<String>, stage: Option<String>) -> Result<(Map<St
             get.insert(name.to_owned(), text.into());
         }
     }
-    Ok(Client::open(&address.mount)?.ask_for_value(get)?)
+    let (members, value) = Client::open(&address.mount)?.ask_for_value(get)?;
+    let Entry::Field(name) = address.entry else { return Ok((members, value)) };
+    match member_of(&value, &name) {
+        Some(member) => Ok((members, member)),
+        None => Err(DataError::MissingMember { secret: target.path(), name }.into()),
+    }
 }

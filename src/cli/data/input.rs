@@ -15,10 +15,17 @@ pub fn value(trim: bool) -> Result<Value, CliError> {
     // One byte more than a value has, so that what is too long is known to be.
     let piped = || stdio::read(VALUE_MAX).map_err(DataError::Input);
     let mut value = if io::stdin().is_terminal() { asked()? } else { piped()? };
-    if trim && value.as_bytes().ends_with(b"\n") {
-        value.resize(value.len() - 1);
+    if trim {
+        self::trim(&mut value);
     }
     Ok(value)
+}
+
+/// Takes off one newline at the end.
+pub fn trim(value: &mut Value) {
+    if value.as_bytes().ends_with(b"\n") {
+        value.resize(value.len() - 1);
+    }
 }
 
 fn asked() -> Result<Value, CliError> {

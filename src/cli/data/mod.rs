@@ -1,7 +1,7 @@
 //! The verbs on data: each turns paths into requests, asks the mount's api, and shows the answer. They decide nothing, read no
 //! file of a mount but its api, and take no value as an argument.
 //!
-//! Reading order: `each` (one thing for many paths), `input` (values from stdin or a prompt), `words` (paths and tags in
+//! Reading order: `each` (one thing for many paths), `input` (values from stdin or a prompt), `field` (those of members), `words` (paths and tags in
 //! one list), `age` (times for people), `fault`
 //! (what goes wrong), then the verbs.
 
@@ -12,6 +12,7 @@ pub mod destroy;
 mod each;
 pub mod exec;
 mod fault;
+mod field;
 pub mod get;
 mod input;
 pub mod key;

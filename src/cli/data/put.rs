@@ -1,11 +1,12 @@
 //! `kmsfs put`: a new version, and the secret with it where there is none.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use serde_json::{Value as Json, json};
 
-use super::input;
+use super::{field, input};
 use crate::cli::address::{Address, Scope, Target};
 use crate::cli::client::{Client, request_of, text};
 use crate::cli::report::CliError;
@@ -21,6 +22,7 @@ use crate::secret::DataType;
   printf %s s3cret | kmsfs put /run/secrets/prod/db/password
   kmsfs random-password | kmsfs put --trim /run/secrets/prod/db/password
   kmsfs put --if-current v3 /run/secrets/prod/api-key < new-key    # refused where v3 is not current any more
+  kmsfs put --field user=@user.txt --field password=- /run/secrets/prod/db < password.txt
   kmsfs put --stage canary /run/secrets/prod/api-key < new-key     # current stays what it is")]
 pub struct PutArgs {
     /// The version's id [default: the next `v1`, `v2`..., or the path's where it names one]
@@ -32,7 +34,10 @@ pub struct PutArgs {
     /// Only where this version is current; refused where somebody else was quicker
     #[arg(long, value_name = "ID")]
     if_current: Option<String>,
-    /// Leave off one newline at the value's end
+    /// A member of a Key/Value secret, which comes from a file, or one of them from stdin; exactly those that are given are its members
+    #[arg(long = "field", value_name = "NAME=@FILE|NAME=-", conflicts_with = "binary")]
+    fields: Vec<OsString>,
+    /// Leave off one newline at the value's end, or at each member's
     #[arg(long)]
     trim: bool,
     /// Declare the value binary, which KMS passes on in base64 [default: what is no UTF-8 is]
@@ -59,7 +64,7 @@ pub fn run(args: &PutArgs) -> Result<(), CliError> {
     daemon::harden();
     let (address, target) = Address::of_secret(&args.path, Scope::Writing)?;
     let mut client = Client::open(&address.mount)?;
-    let value = input::value(args.trim)?;
+    let value = if args.fields.is_empty() { input::value(args.trim)? } else { field::object(&args.fields, args.trim)? };
     let kind = if args.binary { DataType::Binary } else { DataType::of(value.as_bytes()) };
     let mut put = request_of("PutSecretValue", &target);
     if let Some(id) = args.version_id.as_deref().or(address.version()) {

@@ -162,7 +162,7 @@ impl Shared {
         let taken = match step {
             Step::Create => match new_value(&task, printed, output) {
                 Ok(value) => self.vault.put_pending(id, &value),
-                Err(why) => return failed(why, true),
+                Err(why) => return failed(&why, true),
             },
             Step::Set | Step::Test | Step::Finish => self.vault.end_step(id, step),
         };
@@ -176,12 +176,14 @@ impl Shared {
 }
 
 /// What a function has made, as a value.
-fn new_value(task: &Task, printed: Value, output: Output) -> Result<Value, &'static str> {
-    let value = match output {
-        Output::Value => printed,
-        Output::Members => task.with_members(&printed)?,
-    };
-    if value.is_empty() { Err("the function has printed nothing") } else { Ok(value) }
+fn new_value(task: &Task, printed: Value, output: Output) -> Result<Value, String> {
+    if printed.is_empty() {
+        return Err("the function has printed nothing".to_owned());
+    }
+    match output {
+        Output::Value => Ok(printed),
+        Output::Members => task.with_members(&printed).map_err(|refusal| format!("its members are none: {refusal}")),
+    }
 }
 
 impl Drop for Conductor {

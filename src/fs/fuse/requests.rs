@@ -196,9 +196,7 @@ impl fuser::Filesystem for Adaptor {
             let answer = move |outcome: Result<Handle, Errno>| reply_open(reply, outcome.map(|handle| (handle, flags)));
             // Of a value the audit is told when it is read.
             return match ino(number) {
-                Ok(ino) if matches!(ino.kind, Kind::Current | Kind::Version) => {
-                    self.look(request, "open", number, ask, answer)
-                }
+                Ok(ino) if ino.kind.is_value() => self.look(request, "open", number, ask, answer),
                 _ => self.look_told(request, "open", number, ask, answer),
             };
         }

@@ -9,6 +9,8 @@ use crate::fs::inode::{Ino, Kind};
 use crate::fs::opens::Held;
 use crate::fs::scratch::Content;
 use crate::fs::tree::{self, Bits, Shape};
+use crate::id::VersionNo;
+use crate::secret::{Fields, Version};
 use crate::time::Timestamp;
 use crate::vault::{Access, Loaded};
 
@@ -62,8 +64,8 @@ impl Tree {
     pub fn attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
         match ino.kind {
             Kind::Scratch => self.scratch_attr(ino),
-            Kind::Current => self.current_attr(who, ino),
-            Kind::Version => self.version_attr(who, ino),
+            Kind::Current | Kind::Dotenv => self.current_attr(who, ino),
+            Kind::Version | Kind::Field | Kind::NewField => self.version_attr(who, ino),
             Kind::Stage => self.stage_attr(ino),
             _ => self.plain_attr(who, ino),
         }
@@ -106,6 +108,11 @@ impl Tree {
         let secret = record(&placed.secret)?;
         let seen = if secret.is_live() { secret.stages.current() } else { None };
         let held = self.opens.held_by(ino, who.tid, seen);
+        let size = |version: &Version| match ino.kind {
+            // Where there is nothing to read, its open says so.
+            Kind::Dotenv => version.fields.as_ref().map_or(0, Fields::dotenv_len),
+            _ => version.len,
+        };
         // Whoever never read it has not read it since it was made.
         let accessed = self.vault.last_read(&placed.secret).map_or(secret.created, |read| read.at);
         if let Some(Held::Version(no)) = held
@@ -113,7 +120,7 @@ impl Tree {
             && let Some(version) = self.vault.version(&placed.secret, no)
         {
             let modified = if secret.stages.current() == Some(no) { secret.rotated } else { version.created };
-            let size = u64::from(version.len);
+            let size = u64::from(size(&version));
             return Ok(Attr {
                 size,
                 modified,
@@ -127,25 +134,34 @@ impl Tree {
                 Held::Version(_) | Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_),
             )
             | None => match secret.current() {
-                Some(version) if secret.deletion.is_none() => (u64::from(version.len), secret.rotated),
+                // Of a scheduled secret `rm -r` still removes it.
+                Some(version) if secret.deletion.is_none() || ino.kind == Kind::Dotenv => {
+                    (u64::from(size(version)), secret.rotated)
+                }
                 Some(_) | None => return Err(Fault::NoEntry),
             },
         };
         Ok(Attr { size, modified, accessed, ..self.file_attr(ino, &placed.access, secret.created, secret.updated)? })
     }
 
+    /// A version, or a member of one.
     fn version_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
         let placed = self.placed(ino.node)?;
         let secret = record(&placed.secret)?;
-        let version = self.vault.version(&placed.secret, ino.version_no());
-        let own = if version.is_none() { self.opens.held_by(ino, who.tid, None) } else { None };
-        let (size, created) = match (version, own) {
-            (Some(version), _) => (u64::from(version.len), version.created),
-            (None, Some(Held::Draft(draft))) => (draft.shown(), secret.updated),
-            // A version that is being written by somebody else has a number, and no size yet.
-            (None, _) if self.opens.is_drafted(ino) => (0, secret.updated),
+        let stored = self.stored(&placed.secret, ino);
+        let own = match stored {
+            // Other bytes are never written to it.
+            Some(_) if ino.kind == Kind::Version => None,
+            Some((no, ..)) => self.opens.held_by(ino, who.tid, Some(no)),
+            None => self.opens.held_by(ino, who.tid, None),
+        };
+        let (size, created) = match (own, stored) {
+            (Some(Held::Draft(draft)), Some((_, _, created))) => (draft.shown(), created),
+            (Some(Held::Draft(draft)), None) => (draft.shown(), secret.updated),
+            (_, Some((_, len, created))) => (u64::from(len), created),
+            // What is being written by somebody else has a number, and no size yet.
+            (_, None) if self.opens.is_drafted(ino) => (0, secret.updated),
             (
-                None,
                 Some(
                     Held::Version(_)
                     | Held::Text(_)
@@ -155,12 +171,22 @@ impl Tree {
                     | Held::Snapshot(_),
                 )
                 | None,
+                None,
             ) => {
                 return Err(Fault::NoEntry);
             }
         };
         let attr = self.file_attr(ino, &placed.access, created, secret.updated.max(created))?;
         Ok(Attr { size, modified: created, accessed: created, ..attr })
+    }
+
+    /// The version that `ino` is, or is a member of: its number, how long that is, and when it was made.
+    fn stored(&self, secret: &Loaded, ino: Ino) -> Option<(VersionNo, u32, Timestamp)> {
+        match ino.kind {
+            Kind::Field => self.member(secret, ino).map(|(version, _, len)| (version.no, len, version.created)),
+            Kind::NewField => None,
+            _ => self.vault.version(secret, ino.version_no()).map(|version| (version.no, version.len, version.created)),
+        }
     }
 
     fn stage_attr(&self, ino: Ino) -> Result<Attr, Fault> {
@@ -244,6 +270,7 @@ impl Tree {
             Bits::Owner => access.dir_mode & READ | OWNER_WRITE,
             Bits::ReadOnly => access.dir_mode & READ,
             Bits::Value => access.value_mode,
+            Bits::ReadValue => access.value_mode & READ,
             Bits::Fixed(bits) => bits,
         })
     }
@@ -299,6 +326,10 @@ impl Tree {
             | Kind::Version
             | Kind::Stages
             | Kind::Stage
+            | Kind::Fields
+            | Kind::Field
+            | Kind::NewField
+            | Kind::Dotenv
             | Kind::Tags
             | Kind::Policy
             | Kind::Description

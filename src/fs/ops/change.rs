@@ -34,6 +34,8 @@ pub struct Space {
 
 /// The bits of all but the owner, who takes nothing from anybody by giving it to itself.
 const NOT_OWNERS: u16 = 0o077;
+/// The bits that let somebody read.
+const READ_BITS: u16 = 0o444;
 /// The bits that chmod(2) can set on a file: nothing here is executed.
 const FILE_BITS: u16 = 0o666;
 /// The bits that chmod(2) can set on a directory: set-id and sticky bits mean nothing here.
@@ -86,7 +88,7 @@ impl Tree {
         let change = AttrChange { mode, ..change };
         let who = match ino.kind {
             Kind::Root | Kind::Instance | Kind::Directory => self.permit_access(who, &self.loaded(ino.node)?)?,
-            Kind::Current | Kind::Version => {
+            kind if kind.is_value() => {
                 let directory = self.directory_of_value(ino.node)?;
                 self.permit_access(who, &self.loaded(directory)?)?
             }
@@ -98,7 +100,7 @@ impl Tree {
                 let change = AccessChange { uid, gid, dir_mode: mode, value_mode: None };
                 Ok(self.vault.set_access(who.caller(), ino.node, change)?)
             }
-            Kind::Current | Kind::Version => self.set_value_access(who, ino, change),
+            kind if kind.is_value() => self.set_value_access(who, ino, change),
             _ => self.keep_access(who, ino, change),
         }
     }
@@ -107,11 +109,16 @@ impl Tree {
     fn set_value_access(&self, who: Who, ino: Ino, change: AttrChange) -> Result<(), Fault> {
         let directory = self.directory_of_value(ino.node)?;
         let shown = self.vault.node(directory)?.and_then(|node| node.access()).ok_or(Fault::NoEntry)?;
+        let mode = match ino.kind {
+            // It shows the bits to read alone, and those to write stay.
+            Kind::Dotenv => change.mode.map(|mode| mode & READ_BITS | shown.value_mode & !READ_BITS),
+            _ => change.mode,
+        };
         let access = AccessChange {
             uid: change.uid.filter(|uid| *uid != shown.uid),
             gid: change.gid.filter(|gid| *gid != shown.gid),
             dir_mode: None,
-            value_mode: change.mode.filter(|mode| mode & FILE_BITS != shown.value_mode),
+            value_mode: mode.filter(|mode| mode & FILE_BITS != shown.value_mode),
         };
         // Also where nothing is left to be done: the request may come again, and the kernel not have been told.
         self.stale.lock().attrs.push(Ino::new(directory, Kind::Directory));

@@ -6,7 +6,7 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::id::{NodeId, VersionNo};
 use crate::secret::{
-    InstanceState, KeyName, KeyWord, Plan, Quota, RecoveryWindow, Refusal, Tags, VersionId, parse_shares,
+    InstanceState, KeyName, KeyWord, MemberName, Plan, Quota, RecoveryWindow, Refusal, Tags, VersionId, parse_shares,
 };
 use crate::value::Value;
 use crate::vault::{self, Room, Written};
@@ -23,6 +23,12 @@ impl Tree {
             Target::Version { secret, id, no, exists } => {
                 let promised = (!*exists).then_some(*no);
                 self.store_value(who, *secret, Some(id.clone()), promised, &draft.bytes, false, room)?;
+            }
+            Target::Member { secret, name, .. } => {
+                // To whom it would be told whether the bytes are there already.
+                let writer = draft.writer.as_ref().map_or(who, |writer| Who { op: who.op, ..writer.who });
+                let name = MemberName::parse(name.as_bytes())?;
+                self.store_member(writer, *secret, name, &draft.bytes, adds, room)?;
             }
             Target::Text => {
                 // The disk has what was held for it, from here on.
@@ -94,6 +100,7 @@ impl Tree {
     fn purge(&self, who: Who, secret: NodeId) -> Result<(), Fault> {
         let directory = self.vault.directory_of(&*self.loaded(secret)?)?;
         self.vault.purge(who.caller(), secret)?;
+        self.change_scratches(Some(who.op)).remove_in(Ino::new(secret, Kind::Fields));
         for (kind, name) in [(Kind::Versions, "versions"), (Kind::Stages, "stages")] {
             self.change_scratches(Some(who.op)).remove_in(Ino::new(secret, kind));
             if let Some(directory) = &directory {

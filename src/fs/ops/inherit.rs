@@ -147,6 +147,9 @@ impl Tree {
             self.vault.release_version(*secret, *no);
             *exists = true;
         }
+        if let Target::Member { exists, .. } = &mut draft.target {
+            *exists = true;
+        }
         if let Base::Behind(_) = draft.base {
             // What was appended is in the content now; what comes next goes behind that.
             draft.base = Base::Behind(self.present_len(draft)?);
@@ -156,8 +159,9 @@ impl Tree {
     }
 
     fn present_len(&self, draft: &Draft) -> Result<usize, Fault> {
-        match draft.target {
-            Target::Current { secret } | Target::Version { secret, .. } => self.current_len(secret),
+        match &draft.target {
+            Target::Current { secret } | Target::Version { secret, .. } => self.current_len(*secret),
+            Target::Member { secret, name, .. } => self.member_len(*secret, name),
             Target::Text => Ok(self.text(draft.who, draft.ino)?.len()),
         }
     }

@@ -4,7 +4,7 @@
 //! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read, and the last
 //! close of a reader, may come from any.
 //!
-//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `permit` (who may), `open`, `read`, `pages`, `still`, `write`, `foresee`, `close`, `commit` (what
+//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `permit` (who may), `open`, `fields` (members of values), `read`, `pages`, `still`, `write`, `foresee`, `close`, `commit` (what
 //! is written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow`
 //! (what happens), `inherit` (what an earlier worker left).
 
@@ -12,6 +12,7 @@ mod attr;
 mod change;
 mod close;
 mod commit;
+mod fields;
 mod follow;
 mod foresee;
 mod forsake;
@@ -49,7 +50,6 @@ pub use read::Reading;
 pub use rename::At;
 
 use super::damage::Damage;
-use super::draft::Shares;
 use super::errno::Fault;
 use super::inode::{Ino, Kind};
 use super::meter::Meter;
@@ -57,6 +57,7 @@ use super::opens::{Opener, Opens};
 use super::paged::Paged;
 use super::refusals::{Gesture, Refusals};
 use super::scratch::{ChangingScratches, Scratches};
+use super::shares::Shares;
 use super::tree::{self, Row};
 use super::{Life, Options};
 use crate::estate::Estate;
@@ -224,10 +225,13 @@ impl Tree {
         // Where the disk does not read, or the node is gone, there is nothing that has a name.
         let Ok(Some(loaded)) = self.vault.node(ino.node) else { return Target::default() };
         let mut target = self.vault.target(&loaded);
-        if ino.kind == Kind::Version {
-            let version = self.vault.version(&loaded, ino.version_no());
-            target.version = version.map(|version| version.id.as_str().to_owned());
-        }
+        let version = match ino.kind {
+            Kind::Version => self.vault.version(&loaded, ino.version_no()),
+            Kind::Field => self.vault.version_of_member(&loaded, ino.ordinal),
+            _ => None,
+        };
+        target.version = version.map(|version| version.id.as_str().to_owned());
+        target.member = self.member_name(&loaded, ino);
         target
     }
 

@@ -6,7 +6,7 @@ use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch;
 use crate::fs::tree::{self, Name};
 use crate::id::NodeId;
-use crate::secret::{Component, InstanceName, KeyName, SecretName, StageLabel, VersionId};
+use crate::secret::{Component, InstanceName, KeyName, Secret, SecretName, StageLabel, VersionId};
 use crate::vault::{Listing, Loaded};
 
 /// Positions in a listing: fixed entries first, then scratch files, then nodes by their number.
@@ -54,20 +54,27 @@ impl Tree {
                 Err(_) => None,
             },
             Kind::Versions => self.version_named(parent.node, name)?,
+            Kind::Fields => self.member_named(parent, name)?,
             Kind::Stages => self.label_named(parent.node, name)?,
             _ => None,
         };
         Ok(found.or_else(|| self.scratches.lock().named(parent, name).map(Ino::scratch)))
     }
 
-    /// A fixed entry of `parent`. `current` is there while the secret can be read.
+    /// A fixed entry of `parent`. `current` is there while the secret can be read, and `dotenv` while its value has members.
     fn fixed_entry(&self, parent: Ino, kind: Kind) -> Result<Option<Ino>, Fault> {
         if parent.kind != Kind::Directory {
             // What is in the trash is of one life with its directory there.
             return Ok(Some(Ino { kind, ..parent }));
         }
         let secret = self.place(parent)?.secret;
-        let there = kind != Kind::Current || record(&secret)?.is_live();
+        let found = record(&secret)?;
+        let there = match kind {
+            Kind::Current => found.is_live(),
+            // `rm -r` has read its name before it came to be scheduled.
+            Kind::Dotenv | Kind::Fields => is_shown(found, kind),
+            _ => true,
+        };
         if there { entry_of(&secret, kind).map(Some) } else { Ok(None) }
     }
 
@@ -111,12 +118,13 @@ impl Tree {
         self.list_nodes(ino, NodeId(u32::try_from(from.saturating_sub(NODES_AT)).unwrap_or(u32::MAX)), sink)
     }
 
-    /// `.`, `..`, the fixed entries, versions and labels. Answers whether `sink` is full.
+    /// `.`, `..`, the fixed entries, versions, labels and members. Answers whether `sink` is full.
     fn list_entries(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<bool, Fault> {
         let mut entries: Vec<(Vec<u8>, Ino)> = vec![(b".".to_vec(), ino), (b"..".to_vec(), Ino::ROOT)];
         match ino.kind {
             Kind::Directory => self.add_secret_entries(ino, &mut entries)?,
             Kind::Versions | Kind::Stages => self.add_versions(ino, &mut entries)?,
+            Kind::Fields => self.add_members(ino, &mut entries)?,
             _ => entries
                 .extend(tree::fixed_entries(ino.kind).map(|row| (fixed_name(row), Ino { kind: row.kind, ..ino }))),
         }
@@ -138,7 +146,11 @@ impl Tree {
         if secret.deletion.is_some() || untouched && self.vault.has_directories(place.directory.id())? {
             return Ok(());
         }
-        let shown = tree::fixed_entries(Kind::Directory).filter(|row| row.kind != Kind::Current || secret.is_live());
+        let is_there = |row: &&tree::Row| match row.kind {
+            Kind::Current => secret.is_live(),
+            kind => is_shown(secret, kind),
+        };
+        let shown = tree::fixed_entries(Kind::Directory).filter(is_there);
         for row in shown {
             entries.push((fixed_name(row), entry_of(&place.secret, row.kind)?));
         }
@@ -206,10 +218,25 @@ impl Tree {
     }
 }
 
+/// Whether an entry of `secret` other than `current` is there: `dotenv` where the current value has members, `fields` while there are
+/// numbers for it.
+fn is_shown(secret: &Secret, kind: Kind) -> bool {
+    match kind {
+        Kind::Dotenv => secret.current().is_some_and(|version| version.fields.is_some()),
+        Kind::Fields => secret.fields_directory(secret.stages.current()).is_some(),
+        _ => true,
+    }
+}
+
 /// The inode of an entry of `secret`.
 fn entry_of(secret: &Loaded, kind: Kind) -> Result<Ino, Fault> {
     Ok(match kind {
         Kind::Versions | Kind::Stages | Kind::Trashed => Ino::lived(secret.id(), kind, record(secret)?.generation),
+        Kind::Fields => {
+            let record = record(secret)?;
+            let ordinal = record.fields_directory(record.stages.current()).ok_or(Fault::NoEntry)?;
+            Ino { node: secret.id(), kind, ordinal }
+        }
         _ => Ino::new(secret.id(), kind),
     })
 }

@@ -46,7 +46,7 @@ impl Tree {
             return Ok(handle);
         }
         match ino.kind {
-            Kind::Current | Kind::Version => self.pin(who, ino),
+            kind if kind.is_value() => self.pin(who, ino),
             Kind::Scratch => self.open_scratch(who, ino),
             Kind::Api => self.open_talk(who, ino, libc::O_RDONLY),
             Kind::Events => self.open_events(who, ino),
@@ -90,6 +90,7 @@ impl Tree {
                 Ok(self.draft(who, ino, Target::Current { secret: ino.node }, base(how, present, true), how, emptied))
             }
             Kind::Version => self.open_version_to_write(who, ino, how),
+            Kind::Field => self.open_member_to_write(who, ino, how),
             _ => {
                 let row = self.row(ino.kind)?;
                 let who = self.permit_write_of_text(who, ino, how.appends)?;
@@ -132,6 +133,8 @@ impl Tree {
                 self.create_scratch(who, parent, name)?
             }
             Kind::Versions => self.create_version(who, parent.node, name, how)?,
+            Kind::Fields if name.starts_with(b".") || is_temporary(how) => self.create_scratch(who, parent, name)?,
+            Kind::Fields => self.create_member(who, parent, name, how)?,
             Kind::Stages if name.starts_with(b".") => self.create_scratch(who, parent, name)?,
             Kind::Stages => return Err(Refusal::BadLink.into()),
             Kind::Root | Kind::Instance => {
@@ -166,7 +169,7 @@ impl Tree {
             self.vault.key_is_usable(record(&*self.loaded(ino.node)?)?)?;
             self.vault.pin(ino.node, no);
             // Ten rotations may have come between the look and the pin; what is still there now stays readable.
-            let still = self.loaded(ino.node).and_then(|loaded| Ok(record(&loaded)?.version_no(no).is_some()));
+            let still = self.loaded(ino.node).map(|loaded| self.vault.version(&loaded, no).is_some());
             match still {
                 Ok(true) => break no,
                 Ok(false) => self.vault.unpin(ino.node, no),
@@ -182,7 +185,7 @@ impl Tree {
     }
 
     /// Refuses a writer that could read through its descriptor, O_RDWR, and may not.
-    fn may_read_too(&self, who: Who, how: How, secret: &Loaded) -> Result<(), Fault> {
+    pub(super) fn may_read_too(&self, who: Who, how: How, secret: &Loaded) -> Result<(), Fault> {
         if how.reads {
             self.permit_value(who, Action::GetSecretValue, secret, Needs::Value(Right::Read))?;
         }
@@ -194,11 +197,10 @@ impl Tree {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
         secret.not_scheduled()?;
-        let no = match ino.kind {
-            Kind::Current => secret.stages.current(),
-            _ => secret.version_no(ino.version_no()).map(|version| version.no),
-        };
-        no.ok_or(Fault::NoEntry)
+        if ino.kind == Kind::Dotenv && secret.current().is_some_and(|version| version.fields.is_none()) {
+            return Err(Refusal::NotKeyValue.into());
+        }
+        self.version_now(&loaded, ino)?.ok_or(Fault::NoEntry)
     }
 
     fn open_version_to_write(&self, who: Who, ino: Ino, how: How) -> Result<Handle, Fault> {
@@ -286,7 +288,7 @@ impl Tree {
         Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Scratch))
     }
 
-    fn draft(&self, who: Who, ino: Ino, target: Target, base: Base, how: How, emptied: bool) -> Handle {
+    pub(super) fn draft(&self, who: Who, ino: Ino, target: Target, base: Base, how: How, emptied: bool) -> Handle {
         self.vault.look_at(who.caller());
         let (serial, opener) = (self.opens.next_serial(), self.opens.process_of(who.tid));
         let draft = Draft::new(serial, ino, target, who, opener, base, how.appends, emptied);
@@ -306,7 +308,7 @@ impl Tree {
 }
 
 /// Where a draft begins on a file of `present` bytes; `adds` where the kind of file can take an addition by itself.
-fn base(how: How, present: usize, adds: bool) -> Base {
+pub(super) fn base(how: How, present: usize, adds: bool) -> Base {
     if how.truncates {
         Base::Whole
     } else if how.appends && adds {
@@ -321,7 +323,12 @@ fn base(how: How, present: usize, adds: bool) -> Base {
 /// `sed -i` opens its file as mkostemp(3) does, which no shell's redirection and no cp does: so a version may be named
 /// `sedation1`.
 fn is_sed_file(name: &[u8], how: How) -> bool {
-    scratch::is_sed_name(name) && how.exclusive && how.reads
+    scratch::is_sed_name(name) && is_temporary(how)
+}
+
+/// Whether a file is made as mkstemp(3) makes one: a tool renames it when it is complete. No shell's redirection, cp or install does.
+fn is_temporary(how: How) -> bool {
+    how.exclusive && how.reads
 }
 
 /// Whether `name` in a secret's directory may be a file in memory. In the directory of a draft that is only what tools make
@@ -331,7 +338,7 @@ fn may_be_scratch(place: &Place, name: &[u8], how: How) -> Result<(), Fault> {
     if RESERVED.contains(&text.as_str()) {
         return Err(Refusal::ReservedName(text).into());
     }
-    let by_mkostemp = how.exclusive && how.reads;
+    let by_mkostemp = is_temporary(how);
     let marked = |rest: &str| rest.starts_with(['.', '~', '#']);
     let beside_an_entry = RESERVED.iter().any(|entry| text.strip_prefix(entry).is_some_and(marked));
     if record(&place.secret)?.is_draft() && Component::parse(name).is_ok() && !by_mkostemp && !beside_an_entry {

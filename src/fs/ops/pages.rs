@@ -14,7 +14,7 @@ pub(super) type Bell = Box<dyn Fn() + Send + Sync>;
 impl Tree {
     /// Notes that the kernel may get a page of `ino`, before it is decided whether it does.
     pub(super) fn note_paged(&self, ino: Ino) -> Result<(), Fault> {
-        if !matches!(ino.kind, Kind::Current | Kind::Version | Kind::Scratch) {
+        if !ino.kind.is_value() && ino.kind != Kind::Scratch {
             // It holds no value.
             return Ok(());
         }
@@ -29,7 +29,7 @@ impl Tree {
     /// Refuses to have the kernel keep a page of a value while somebody has it open who may not read it by now: pages are of all who
     /// have a file open, and whoever has them is asked no more.
     pub(super) fn may_page(&self, who: Who, ino: Ino) -> Result<(), Fault> {
-        if ino.kind != Kind::Version {
+        if !matches!(ino.kind, Kind::Version | Kind::Field) {
             return Ok(());
         }
         let others = self.opens.holders(ino, self.vault.rights());

@@ -190,7 +190,7 @@ impl Tree {
                     self.permit_way(who, &place.directory, Right::Read, Action::DescribeInstance)?;
                 }
             }
-            Kind::Versions | Kind::Stages => {
+            Kind::Versions | Kind::Stages | Kind::Fields => {
                 let secret = self.loaded(ino.node)?;
                 self.permit(who, Action::ListSecretVersionIds, &secret, Needs::Directory(Right::Read))?;
             }
@@ -214,7 +214,7 @@ impl Tree {
     /// Lets `who` make or remove names in `parent` for `action`: a policy may let it where that is a secret's own directory.
     pub(super) fn permit_names(&self, who: Who, parent: Ino, action: Action) -> Result<Who, Fault> {
         match parent.kind {
-            Kind::Versions | Kind::Stages => {
+            Kind::Versions | Kind::Stages | Kind::Fields => {
                 let secret = self.loaded(parent.node)?;
                 self.permit(who, action, &secret, Needs::Directory(Right::Change))
             }
@@ -230,7 +230,7 @@ impl Tree {
     /// Lets `who` make a file in memory in `parent`, on its way to whichever of the entries there it may write.
     pub(super) fn permit_scratch(&self, who: Who, parent: Ino) -> Result<(), Fault> {
         let actions: &[Action] = match parent.kind {
-            Kind::Versions => &[Action::PutSecretValue],
+            Kind::Versions | Kind::Fields => &[Action::PutSecretValue],
             Kind::Stages => &[Action::UpdateSecretVersionStage],
             _ => &WRITES,
         };
@@ -261,13 +261,16 @@ impl Tree {
                 let bits = self.opened(&secret, &[Action::DescribeSecret], &[])?;
                 Ok(if bits == 0 { 0 } else { bits | PASS })
             }
-            Kind::Versions | Kind::Stages => {
+            Kind::Versions | Kind::Stages | Kind::Fields => {
                 let (secret, row) = (self.loaded(ino.node)?, self.row(ino.kind)?);
                 let bits = self.opened(&secret, row.read.as_slice(), row.write.as_slice())?;
                 Ok(if self.opens_anything(&secret)? { bits | PASS } else { bits })
             }
             Kind::Current
             | Kind::Version
+            | Kind::Field
+            | Kind::NewField
+            | Kind::Dotenv
             | Kind::Tags
             | Kind::Description
             | Kind::Rotation

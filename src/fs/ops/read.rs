@@ -48,7 +48,7 @@ impl Tree {
     /// What `handle` of `ino` reads. `paged` where the kernel reads ahead for its page cache, not for a caller's read(2).
     pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
         match handle {
-            Handle::Value { .. } if paged && ino.kind == Kind::Current => Err(Fault::PageCache),
+            Handle::Value { .. } if paged && matches!(ino.kind, Kind::Current | Kind::Dotenv) => Err(Fault::PageCache),
             _ if paged => {
                 self.note_paged(ino)?;
                 self.may_page(who, ino)?;
@@ -104,9 +104,10 @@ impl Tree {
         let secret = self.loaded(ino.node)?;
         let who = self.may_go_on(who, serial, &secret)?;
         let told = self.opens.told(serial);
-        let (value, new) = self.vault.disclose(who.caller(), &secret, no, &told)?;
+        let member = self.member_name(&secret, ino);
+        let (value, new) = self.vault.disclose(who.caller(), &secret, no, member.as_deref(), &told)?;
         self.opens.tell(serial, new);
-        Ok(Reading::Value(value))
+        Ok(Reading::Value(self.part(&secret, ino, value)?))
     }
 
     /// Decides on a read of what is open: anew where it is another who reads than was decided on, or something has changed since.
@@ -124,7 +125,7 @@ impl Tree {
 
     /// Tells of a read through a draft, which may hold what is stored and bytes behind it or in it.
     pub(super) fn tell_of_draft(&self, who: Who, serial: u64, ino: Ino) -> Result<(), Fault> {
-        if !matches!(ino.kind, Kind::Current | Kind::Version) {
+        if !ino.kind.is_value() {
             return self.tell_of_text(who, ino);
         }
         let Some(loaded) = self.vault.node(ino.node)? else {
@@ -136,11 +137,13 @@ impl Tree {
             )?);
         };
         let no = match ino.kind {
-            Kind::Current => record(&loaded)?.stages.current(),
-            _ => record(&loaded)?.version_no(ino.version_no()).map(|version| version.no),
+            Kind::Version => record(&loaded)?.version_no(ino.version_no()).map(|version| version.no),
+            // What is written to a member, too, goes into the current value.
+            _ => record(&loaded)?.stages.current(),
         };
         let Some(no) = no else { return Ok(()) };
-        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, &self.opens.told(serial))?;
+        let (member, told) = (self.member_name(&loaded, ino), self.opens.told(serial));
+        let new = self.vault.tell_disclosure(who.caller(), &loaded, no, member.as_deref(), &told)?;
         self.opens.tell(serial, new);
         Ok(())
     }

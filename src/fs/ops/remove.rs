@@ -24,6 +24,8 @@ impl Tree {
         let who = match ino.kind {
             Kind::Scratch => self.permit_scratch(who, parent).map(|()| who)?,
             Kind::Stage => self.permit_names(who, parent, Action::UpdateSecretVersionStage)?,
+            // To take a member out of a live secret is to put a version.
+            Kind::Field => who,
             _ => self.permit_names(who, parent, Action::DeleteSecret)?,
         };
         match ino.kind {
@@ -36,14 +38,23 @@ impl Tree {
                 Life::Live => Ok(self.vault.remove_stage(who.caller(), ino.node, &StageLabel::parse(name)?, None)?),
                 Life::Draft | Life::Scheduled => Ok(()),
             },
-            Kind::Version | Kind::Tags | Kind::Policy | Kind::Description | Kind::Rotation | Kind::Cmk | Kind::Info => {
-                match self.life(ino.node)? {
-                    Life::Live => Err(Refusal::FixedEntry.into()),
-                    Life::Draft | Life::Scheduled => Ok(()),
-                }
-            }
+            Kind::Field => match self.life(ino.node)? {
+                Life::Live => self.remove_member(who, parent, name),
+                Life::Draft | Life::Scheduled => self.permit_names(who, parent, Action::DeleteSecret).map(|_| ()),
+            },
+            Kind::Version
+            | Kind::Dotenv
+            | Kind::Tags
+            | Kind::Policy
+            | Kind::Description
+            | Kind::Rotation
+            | Kind::Cmk
+            | Kind::Info => match self.life(ino.node)? {
+                Life::Live => Err(Refusal::FixedEntry.into()),
+                Life::Draft | Life::Scheduled => Ok(()),
+            },
             Kind::TrashedInfo | Kind::TrashedState => Err(Refusal::TrashStays.into()),
-            Kind::Directory | Kind::Versions | Kind::Stages => Err(Fault::IsDirectory),
+            Kind::Directory | Kind::Versions | Kind::Stages | Kind::Fields => Err(Fault::IsDirectory),
             _ => Err(Refusal::FixedEntry.into()),
         }
     }
@@ -63,12 +74,14 @@ impl Tree {
                 let secret = self.place(ino)?.secret.id();
                 self.vault.remove_directory(who.caller(), ino.node)?;
                 let mut scratches = self.change_scratches(Some(who.op));
-                for within in [ino, Ino::new(secret, Kind::Versions), Ino::new(secret, Kind::Stages)] {
-                    scratches.remove_in(within);
+                scratches.remove_in(ino);
+                for kind in [Kind::Versions, Kind::Stages, Kind::Fields] {
+                    scratches.remove_in(Ino::new(secret, kind));
                 }
                 Ok(())
             }
-            Kind::Versions | Kind::Stages => match self.life(ino.node)? {
+            Kind::Versions | Kind::Stages | Kind::Fields => match self.life(ino.node)? {
+                Life::Live if ino.kind == Kind::Fields => Err(Refusal::FixedEntry.into()),
                 Life::Live => Err(Refusal::NotEmpty.into()),
                 Life::Draft | Life::Scheduled => {
                     self.vault.renew_entries(who.caller(), ino.node)?;

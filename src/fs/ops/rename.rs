@@ -6,7 +6,7 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch::{Content, Scratch};
 use crate::fs::tree::{self, Shape};
-use crate::secret::{Action, Component, Refusal, Right, StageLabel, VersionId};
+use crate::secret::{Action, Component, MemberName, Refusal, Right, StageLabel, VersionId};
 use crate::value::Value;
 use crate::vault::{Draft, Needs};
 
@@ -87,7 +87,7 @@ impl Tree {
                 let who = self.permit_names(who, to.parent, Action::UpdateSecretVersionStage)?;
                 return self.move_label(who, to.parent.node, to.name, link);
             }
-            (Content::File(bytes), Kind::Versions | Kind::Directory) => bytes,
+            (Content::File(bytes), Kind::Versions | Kind::Fields | Kind::Directory) => bytes,
             (Content::Link(_) | Content::File(_), _) => return Err(Refusal::FixedEntry.into()),
         };
         if to.parent.kind == Kind::Versions {
@@ -95,6 +95,12 @@ impl Tree {
             let who = self.permit_new(who, &*self.loaded(to.parent.node)?)?;
             let room = Some(self.vault.reserve()?);
             return self.store_value(who, to.parent.node, Some(id), None, bytes, false, room).map(|_| ());
+        }
+        if to.parent.kind == Kind::Fields {
+            let name = MemberName::parse(to.name)?;
+            let who = self.permit_new(who, &*self.loaded(to.parent.node)?)?;
+            let room = Some(self.vault.reserve()?);
+            return self.store_member(who, to.parent.node, name, bytes, false, room);
         }
         let place = self.place(to.parent)?;
         let row = tree::fixed(Kind::Directory, to.name).ok_or(Refusal::CannotRename)?;
@@ -136,11 +142,14 @@ impl Tree {
         let (attr, lent) = (self.attr(who, moved)?, self.lent_bits(moved)?);
         // Nothing is rotated meanwhile, so nothing has to be pinned.
         let (copy, of) = match moved.kind {
-            Kind::Current | Kind::Version => {
+            kind if kind.is_value() => {
                 let no = self.readable(moved)?;
                 let secret = self.loaded(moved.node)?;
                 let who = self.permit_value(who, Action::GetSecretValue, &secret, Needs::Value(Right::Read))?;
-                (self.vault.disclose(who.caller(), &secret, no, &[])?.0, Some((moved.node, no)))
+                let member = self.member_name(&secret, moved);
+                let (value, _) = self.vault.disclose(who.caller(), &secret, no, member.as_deref(), &[])?;
+                let of = (kind != Kind::Field).then_some((moved.node, no));
+                (self.part(&secret, moved, value)?, of)
             }
             _ => {
                 let read = self.row(moved.kind)?.read.ok_or(Refusal::FixedEntry)?;
@@ -174,7 +183,7 @@ impl Tree {
             Some(target) => target.kind == Kind::Scratch,
             None => match to.parent.kind {
                 Kind::Directory => !crate::secret::RESERVED.iter().any(|entry| entry.as_bytes() == to.name),
-                Kind::Versions | Kind::Stages => to.name.starts_with(b"."),
+                Kind::Versions | Kind::Stages | Kind::Fields => to.name.starts_with(b"."),
                 _ => false,
             },
         }
@@ -182,5 +191,8 @@ impl Tree {
 }
 
 fn is_text_or_value(kind: Kind) -> bool {
-    matches!(kind, Kind::Current | Kind::Tags | Kind::Policy | Kind::Description | Kind::Rotation | Kind::Cmk)
+    matches!(
+        kind,
+        Kind::Current | Kind::Field | Kind::Tags | Kind::Policy | Kind::Description | Kind::Rotation | Kind::Cmk
+    )
 }

@@ -79,8 +79,8 @@ impl Tree {
         if is_own && (who.uid == draft.who.uid || who.uid == 0) {
             return Ok(());
         }
-        if let Target::Current { secret } | Target::Version { secret, .. } = &draft.target {
-            record(&*self.loaded(*secret)?)?.not_scheduled()?;
+        if let Some(secret) = draft.target.secret() {
+            record(&*self.loaded(secret)?)?.not_scheduled()?;
         }
         if self.stands(draft, who, false) {
             return Ok(());
@@ -89,27 +89,27 @@ impl Tree {
         let Some(action) = tree::of(draft.ino.kind).and_then(|row| row.read) else {
             return Err(Refusal::FixedEntry.into());
         };
-        match &draft.target {
-            Target::Current { secret } | Target::Version { secret, .. } => {
-                let secret = self.loaded(*secret)?;
+        match draft.target.secret() {
+            Some(secret) => {
+                let secret = self.loaded(secret)?;
                 self.decide_value(who, &known, Action::GetSecretValue, &secret, Needs::Value(Right::Read))?;
             }
-            Target::Text => self.decide_text(who, &known, draft, action, Right::Read)?,
+            None => self.decide_text(who, &known, draft, action, Right::Read)?,
         }
         self.note_judged(who, draft, false)
     }
 
     fn decide_write(&self, who: Who, known: &Known, draft: &Draft) -> Result<(), Fault> {
-        match &draft.target {
-            Target::Current { secret } | Target::Version { secret, .. } => {
-                let secret = self.loaded(*secret)?;
+        match draft.target.secret() {
+            Some(secret) => {
+                let secret = self.loaded(secret)?;
                 let is_draft = record(&secret)?.is_draft();
                 let action = if is_draft { Action::CreateSecret } else { Action::PutSecretValue };
-                let is_there = !is_draft && !matches!(draft.target, Target::Version { exists: false, .. });
+                let is_there = !is_draft && !draft.target.is_new();
                 let needs = if is_there { Needs::Value(Right::Write) } else { Needs::Directory(Right::Change) };
                 self.decide_value(who, known, action, &secret, needs)
             }
-            Target::Text => {
+            None => {
                 let action = self.row(draft.ino.kind)?.write.ok_or(Refusal::FixedEntry)?;
                 if draft.ino.kind == Kind::Tags && !matches!(draft.base, Base::Behind(_)) {
                     self.decide_text(who, known, draft, Action::UntagResource, Right::Write)?;

@@ -45,11 +45,14 @@ impl Tree {
             Kind::AccessQuota => line(&self.instance(ino.node, |instance| instance.quota.number().to_string())?),
             Kind::KeyInfo => members(api::key(&self.vault, &*self.loaded(ino.node)?)?),
             Kind::KeyState => line(&self.loaded(ino.node)?.as_key().ok_or(Fault::NoEntry)?.state.to_string()),
-            Kind::Current | Kind::Version | Kind::Backup => return Err(Fault::Invalid),
+            Kind::Current | Kind::Version | Kind::Field | Kind::NewField | Kind::Dotenv | Kind::Backup => {
+                return Err(Fault::Invalid);
+            }
             Kind::Directory
             | Kind::Versions
             | Kind::Stages
             | Kind::Stage
+            | Kind::Fields
             | Kind::Instance
             | Kind::InstanceControl
             | Kind::Keys

@@ -12,7 +12,7 @@ use crate::fs::tree;
 use crate::id::OpId;
 use crate::secret::{Action, Refusal, Right, VersionId};
 use crate::value::Value;
-use crate::vault::{Loaded, Needs};
+use crate::vault::{Loaded, Needs, member_of};
 
 impl Tree {
     /// Takes `data` at `offset`.
@@ -91,7 +91,7 @@ impl Tree {
     fn content(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
         let mut content = match draft.base {
             Base::Whole => Value::empty(),
-            Base::Behind(_) | Base::Present(_) => self.present(who, draft.ino)?,
+            Base::Behind(_) | Base::Present(_) => self.present(who, draft)?,
         };
         content.write_at(content.len(), draft.bytes.as_bytes());
         Ok(content)
@@ -111,25 +111,23 @@ impl Tree {
         if draft.target == Target::Text {
             self.foresee(draft.ino, draft.bytes.as_bytes(), matches!(draft.base, Base::Behind(_)))?;
         }
-        Ok(())
+        self.foresee_member(draft, matches!(draft.base, Base::Behind(_)))
     }
 
     /// Refuses the draft of a value whose key was disabled since the file was opened.
     fn key_allows(&self, draft: &Draft) -> Result<(), Fault> {
-        match &draft.target {
-            Target::Current { secret } | Target::Version { secret, .. } => match self.vault.node(*secret)? {
-                Some(loaded) => Ok(self.vault.key_is_usable(super::record(&loaded)?)?),
-                None => Ok(()),
-            },
-            Target::Text => Ok(()),
+        let Some(secret) = draft.target.secret() else { return Ok(()) };
+        match self.vault.node(secret)? {
+            Some(loaded) => Ok(self.vault.key_is_usable(super::record(&loaded)?)?),
+            None => Ok(()),
         }
     }
 
     /// The secret that the draft is of, unless it was scheduled for deletion, or its key disabled, since the file was opened: said at
     /// the write, since a shell's `echo` hears nothing of the error of a close.
     fn writable(&self, who: Who, draft: &mut Draft) -> Result<Option<Arc<Loaded>>, Fault> {
-        let is_secrets =
-            tree::of(draft.ino.kind).is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions));
+        let is_secrets = tree::of(draft.ino.kind)
+            .is_some_and(|row| matches!(row.within, Kind::Directory | Kind::Versions | Kind::Fields));
         if !is_secrets {
             self.may_write_on(who, draft)?;
             return Ok(None);
@@ -165,7 +163,7 @@ impl Tree {
     /// Makes the present content the draft's own, so that a part of it can be replaced.
     fn take_in(&self, who: Who, draft: &mut Draft) -> Result<(), Fault> {
         if let Base::Present(_) = draft.base {
-            draft.bytes = self.present(who, draft.ino)?;
+            draft.bytes = self.present(who, draft)?;
             (draft.base, draft.holds_stored) = (Base::Whole, true);
         }
         Ok(())
@@ -180,20 +178,24 @@ impl Tree {
         Ok(())
     }
 
-    fn present(&self, who: Who, ino: Ino) -> Result<Value, Fault> {
-        let loaded = match ino.kind {
-            Kind::Current | Kind::Version => self.loaded(ino.node)?,
-            _ => return Ok(Value::from_vec(self.text(who, ino)?)),
-        };
-        let no = match ino.kind {
-            Kind::Current => super::record(&loaded)?.stages.current(),
-            _ => Some(ino.version_no()),
-        };
-        match no {
-            // Who reads it through its draft is told of there.
-            Some(no) => Ok(self.vault.undisclosed(&loaded, no)?),
-            None => Ok(Value::empty()),
+    /// The present content of what `draft` is of. Of a member that is what the current value has: a write goes there.
+    fn present(&self, who: Who, draft: &Draft) -> Result<Value, Fault> {
+        let ino = draft.ino;
+        if draft.target == Target::Text {
+            return Ok(Value::from_vec(self.text(who, ino)?));
         }
+        let loaded = self.loaded(ino.node)?;
+        let no = match &draft.target {
+            Target::Version { no, .. } => Some(*no),
+            Target::Current { .. } | Target::Member { .. } | Target::Text => super::record(&loaded)?.stages.current(),
+        };
+        // Who reads it through its draft is told of there.
+        let value = no.map(|no| self.vault.undisclosed(&loaded, no)).transpose()?;
+        let value = value.unwrap_or(Value::empty());
+        if let Target::Member { name, .. } = &draft.target {
+            return Ok(member_of(&value, name).unwrap_or(Value::empty()));
+        }
+        Ok(value)
     }
 
     pub(super) fn draft_file(&self, handle: Handle) -> Result<Arc<DraftFile>, Fault> {

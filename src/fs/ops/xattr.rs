@@ -2,7 +2,7 @@
 
 use super::{Tree, Who, record};
 use crate::fs::errno::Fault;
-use crate::fs::inode::{Ino, Kind};
+use crate::fs::inode::Ino;
 use crate::secret::{Action, Refusal, Right};
 use crate::vault::Needs;
 
@@ -15,24 +15,21 @@ const NAMES: [&str; 4] = [VERSION, STAGES, DATA_TYPE, ARN];
 impl Tree {
     /// The names of the attributes that `ino` has, each ended by a NUL.
     pub fn xattr_names(&self, ino: Ino) -> Vec<u8> {
-        let names: &[&str] = if is_value(ino) { &NAMES } else { &[] };
+        let names: &[&str] = if ino.kind.is_value() { &NAMES } else { &[] };
         names.iter().flat_map(|name| name.bytes().chain([0])).collect()
     }
 
     /// The attribute `name` of `ino`.
     pub fn xattr(&self, who: Who, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Fault> {
         let name = NAMES.iter().find(|known| known.as_bytes() == name).ok_or(Fault::NoAttribute)?;
-        if !is_value(ino) {
+        if !ino.kind.is_value() {
             return Err(Fault::NoAttribute);
         }
         let loaded = self.loaded(ino.node)?;
         self.permit(who, Action::ListSecretVersionIds, &loaded, Needs::Value(Right::Read))?;
         let secret = record(&loaded)?;
-        let version = match ino.kind {
-            Kind::Current => secret.current(),
-            _ => secret.version_no(ino.version_no()),
-        };
-        let version = version.ok_or(Fault::NoAttribute)?;
+        let version =
+            self.version_now(&loaded, ino)?.and_then(|no| self.vault.version(&loaded, no)).ok_or(Fault::NoAttribute)?;
         let text = match *name {
             VERSION => version.id.as_str().to_owned(),
             STAGES => secret.stages.of(version.no).iter().map(|label| label.as_str()).collect::<Vec<_>>().join(","),
@@ -49,8 +46,4 @@ impl Tree {
         }
         Err(Fault::NoSuchFeature)
     }
-}
-
-fn is_value(ino: Ino) -> bool {
-    matches!(ino.kind, Kind::Current | Kind::Version)
 }
