@@ -8,14 +8,14 @@ use crate::call::Function;
 use crate::secret::Values;
 use crate::services::{Account, Redis};
 
-const USERS: &str = "user default off\n\
+pub const USERS: &str = "user default off\n\
     user rotator on >rotator-password -@all +acl|getuser +acl|setuser +acl|save +config|get +config|rewrite\n\
     user app on >app-old-password >app-older-password ~* +ping +get\n\
     user bystander on >bystander-password ~* +ping\n\
     user asleep off >asleep-password +ping\n";
 
 /// A file of Redis' user with the administrator's password.
-fn password_file(redis: &Redis, password: &str) -> PathBuf {
+pub fn password_file(redis: &Redis, password: &str) -> PathBuf {
     let file = redis.dir.path().join("rotator.password");
     fs::write(&file, format!("{password}\n")).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
