@@ -4,7 +4,8 @@ use super::Refusal;
 
 const MOVE_SECRETS: &str = "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can \
                             choose another; --force makes them unreadable";
-const RESTORE: &str = "`mv` it out of .deleted/ to where it was to restore it, or `echo purge` into its state there";
+const ANOTHER: &str = "make another secret, whose key is chosen while it has no version, and `rm -r` this one";
+const RESTORE: &str = "`mv -T` it out of .deleted/ to where it was to restore it, or `echo purge` into its state there";
 const PLAN: &str = "write `function=NAME`, and perhaps `every=30d`, a line each, to its `rotation`; nothing for none";
 const TAKE_BACK: &str = "`echo Enabled` into the key's state, or `kmsfs key restore`, takes that back";
 const AS_A_WHOLE: &str =
@@ -108,13 +109,11 @@ impl Refusal {
     pub fn hint(&self) -> Option<&'static str> {
         use Refusal::*;
         match self {
-            NameScheduled | InDeleteWindow { .. } | TrashStays => Some(RESTORE),
-            WrongRestoreName { .. } => Some("mv -T .deleted/NAME to the path it was deleted from"),
+            NameScheduled | InDeleteWindow { .. } | TrashStays | WrongRestoreName { .. } => Some(RESTORE),
             VersionExists { .. } => Some("write the new value to another name under versions/, or to current"),
-            CannotRename => Some("make another secret, write the value there, and `rm -r` this one"),
+            CannotRename | KeyChosen | KeyGone => Some(ANOTHER),
             NoSuchKey { .. } => Some("`ls` the instance's .keys/ for those there are"),
             NotAnEntry(_) => Some("`mkdir` the secret, then write its `current`"),
-            KeyChosen => Some("make another secret, and choose its key while it has no version"),
             NotEmpty | InstanceStays => Some("`rm -r` schedules the deletion of secrets"),
             FixedEntry => Some("it comes and goes with the secret, instance or mount it belongs to"),
             FollowsDirectory => Some("`chmod` or `chown` the directory it is in"),
@@ -124,7 +123,6 @@ impl Refusal {
             TooManyLabels | TooManyTags | TooManyMembers => Some("remove one first"),
             KeyInUse { .. } => Some(MOVE_SECRETS),
             KeyPendingDeletion | KeyStateStays => Some(TAKE_BACK),
-            KeyGone => Some("no value under it can be had again: make another secret, and `rm -r` this one"),
             Sealed => Some("`echo Running` into the instance's .instance/state, or `kmsfs unseal`"),
             OverQuota { .. } => Some(MAKE_ROOM),
             BadRotation { .. } | NoRotation => Some(PLAN),

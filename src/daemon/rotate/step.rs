@@ -148,23 +148,23 @@ impl Running {
         Ok(Some(report.unwrap_or_else(|| Report::Failed("the process that runs the function has died".to_owned()))))
     }
 
-    /// Whether there is something from the runner, on stdout, on stderr.
+    /// Whether there is something from the runner, on stdout, on stderr, within a moment.
     fn ready(&self) -> io::Result<[bool; 3]> {
-        let control = self.control.as_ref().map(|control| PollFd::new(control, PollFlags::IN));
-        let pipes = [&self.stdout, &self.stderr].map(|pipe| pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        let which: Vec<usize> = (0..)
-            .zip([control.is_some(), pipes[0].is_some(), pipes[1].is_some()])
-            .filter(|(_, has)| *has)
-            .map(|(n, _)| n)
-            .collect();
-        let mut watched: Vec<_> = [control].into_iter().chain(pipes).flatten().collect();
+        let ends = [
+            self.control.as_ref().map(|control| control.as_fd()),
+            self.stdout.as_ref().map(|stdout| stdout.as_fd()),
+            self.stderr.as_ref().map(|stderr| stderr.as_fd()),
+        ];
+        let open =
+            ends.iter().enumerate().filter_map(|(which, end)| Some((which, PollFd::new(end.as_ref()?, PollFlags::IN))));
+        let (which, mut watched): (Vec<usize>, Vec<PollFd<'_>>) = open.unzip();
         match poll(&mut watched, Some(&LOOK)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let mut ready = [false; 3];
-        for (number, one) in which.into_iter().zip(watched) {
-            ready[number] = !one.revents().is_empty();
+        for (which, end) in which.into_iter().zip(watched) {
+            ready[which] = !end.revents().is_empty();
         }
         Ok(ready)
     }
