@@ -39,8 +39,8 @@ pub struct Upkeep {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Begins to look after `vault`.
-pub fn keep_up(vault: Arc<Vault>) -> io::Result<Upkeep> {
+/// Begins to look after `vault`; what is due is ended only where it `ends`.
+pub fn keep_up(vault: Arc<Vault>, ends: bool) -> io::Result<Upkeep> {
     let (stop, stopped) = channel();
     let work = move || {
         if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
@@ -48,7 +48,8 @@ pub fn keep_up(vault: Arc<Vault>) -> io::Result<Upkeep> {
         }
         vault.look_for_purges();
         let now = Instant::now();
-        let mut rest = Rest { vault: &vault, stopped, retried: now, rewraps: now, ends: now, unaudited: false };
+        let ends = ends.then_some(now);
+        let mut rest = Rest { vault: &vault, stopped, retried: now, rewraps: now, ends, unaudited: false };
         rest.end_what_is_due();
         rest.rewrap();
         let mut wait = FIRST;
@@ -81,8 +82,8 @@ struct Rest<'a> {
     retried: Instant,
     /// From when on data keys may follow a rotation.
     rewraps: Instant,
-    /// From when on what is due may be ended.
-    ends: Instant,
+    /// From when on what is due may be ended; `None` is never.
+    ends: Option<Instant>,
     /// Whether the store could not be told how far the audit has come.
     unaudited: bool,
 }
@@ -132,7 +133,7 @@ impl Rest<'_> {
 
     /// Purges secrets and destroys keys whose time has come.
     fn end_what_is_due(&mut self) {
-        if Instant::now() < self.ends {
+        if self.ends.is_none_or(|from| Instant::now() < from) {
             return;
         }
         let go_on = || matches!(self.stopped.recv_timeout(BREATH), Err(RecvTimeoutError::Timeout));
@@ -142,12 +143,12 @@ impl Rest<'_> {
                 log::info!("{secrets} secrets were purged and {keys} keys destroyed: their recovery windows are over");
                 if failed > 0 {
                     log::error!("{failed} secrets or keys are due and could not be ended");
-                    self.ends = Instant::now() + AGAIN;
+                    self.ends = Some(Instant::now() + AGAIN);
                 }
             }
             Err(error) => {
                 log::warn!("what is due is not ended yet: {error}");
-                self.ends = Instant::now() + RETRY;
+                self.ends = Some(Instant::now() + RETRY);
             }
         }
     }

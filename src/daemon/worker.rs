@@ -76,12 +76,14 @@ pub fn work(task: &Task, control: &Arc<Control>) -> Result<(), MountError> {
     let session = take_over(task, tree.clone(), connected, device)?;
     tell(control, &ToKeeper::Serving { answer: session.answer().to_vec() })?;
     listen(control.clone(), vault.clone(), tree)?;
-    let kept = upkeep::keep_up(vault.clone());
+    // What is mounted to be read alone changes nothing by itself.
+    let changes = !task.options.read_only;
+    let kept = upkeep::keep_up(vault.clone(), changes);
     if let Err(error) = &kept {
         log::error!("nobody scrubs the store: {error}");
     }
-    let conductor = rotate::conduct(vault.clone(), task.functions.clone());
-    if let Err(error) = &conductor {
+    let conductor = changes.then(|| rotate::conduct(vault.clone(), task.functions.clone()));
+    if let Some(Err(error)) = &conductor {
         log::error!("no function rotates a secret: {error}");
     }
     let served = session.run().map_err(MountError::Serve);

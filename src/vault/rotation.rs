@@ -89,8 +89,12 @@ impl Vault {
         for id in agenda.due {
             match self.begin_due(id, now) {
                 Ok(true) => due.push(id),
-                Ok(false) => {}
-                Err(error) => log::error!("a rotation does not begin: {error}"),
+                // Somebody was quicker.
+                Ok(false) | Err(VaultError::Refused(_)) => {}
+                Err(error) => {
+                    self.doubt_rotations();
+                    return Err(error);
+                }
             }
         }
         Ok(Agenda { due, next: agenda.next })

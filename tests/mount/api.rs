@@ -146,19 +146,7 @@ fn a_secret_lives_through_the_api() {
     assert!(deleted["PlannedDeleteTime"].as_str().unwrap().ends_with('Z'));
     assert!(mount.path("prod/.deleted/db%2Fpassword").exists());
     goes(&mount, "prod/db/password");
-    for action in
-        ["GetSecretValue", "PutSecretValue", "DeleteSecret", "UpdateSecret", "UpdateSecretVersionStage", "CreateSecret"]
-    {
-        let rest = match action {
-            "PutSecretValue" | "CreateSecret" => json!({ "VersionId": "v7", "SecretData": "x" }),
-            "UpdateSecret" => json!({ "Description": "x" }),
-            "UpdateSecretVersionStage" => json!({ "VersionStage": "x", "MoveToVersion": "v1" }),
-            _ => json!({}),
-        };
-        assert_eq!(refused(&mount, of(action, rest)), "Rejected.ResourceInDeleteWindow", "{action}");
-    }
-    assert!(!done(&mount, of("DescribeSecret", json!({})))["PlannedDeleteTime"].as_str().unwrap().is_empty());
-    done(&mount, of("ListSecretVersionIds", json!({})));
+    what_waits_can_be_looked_at_alone(&mount, &of);
     // Its directory went with it, and the one above as well.
     std::fs::remove_dir(mount.path("prod/db")).unwrap();
     done(&mount, of("RestoreSecret", json!({})));
@@ -169,6 +157,36 @@ fn a_secret_lives_through_the_api() {
     goes(&mount, "prod/db/password");
     assert!(!mount.path("prod/.deleted/db%2Fpassword").exists());
     assert_eq!(refused(&mount, of("DescribeSecret", json!({}))), "Forbidden.ResourceNotFound");
+}
+
+/// What KMS has on the deletion life cycle: metadata is read, all else is refused.
+fn what_waits_can_be_looked_at_alone(mount: &Mount, of: &dyn Fn(&str, Json) -> Json) {
+    let tag = json!([{ "TagKey": "a", "TagValue": "b" }]);
+    for (action, rest) in [
+        ("GetSecretValue", json!({})),
+        ("PutSecretValue", json!({ "VersionId": "v7", "SecretData": "x" })),
+        ("CreateSecret", json!({ "VersionId": "v7", "SecretData": "x" })),
+        ("DeleteSecret", json!({})),
+        ("UpdateSecret", json!({ "Description": "x" })),
+        ("UpdateSecretVersionStage", json!({ "VersionStage": "x", "MoveToVersion": "v1" })),
+        ("SetSecretPolicy", json!({ "Policy": " ", "PolicyName": "default" })),
+        ("TagResource", json!({ "Tags": tag })),
+        ("UntagResource", json!({ "TagKeys": ["a"] })),
+        ("DestroySecretVersion", json!({ "VersionId": "v1" })),
+        ("MoveSecretToKey", json!({ "EncryptionKeyId": "default" })),
+        ("RotateSecret", json!({})),
+        ("CancelSecretRotation", json!({})),
+        ("UpdateSecretRotationPolicy", json!({ "EnableAutomaticRotation": false, "Function": "random" })),
+    ] {
+        assert_eq!(refused(mount, of(action, rest)), "Rejected.ResourceInDeleteWindow", "{action}");
+    }
+    assert!(!done(mount, of("DescribeSecret", json!({})))["PlannedDeleteTime"].as_str().unwrap().is_empty());
+    for action in ["ListSecretVersionIds", "GetSecretPolicy"] {
+        done(mount, of(action, json!({})));
+    }
+    done(mount, json!({ "Action": "ListTagResources", "ResourceType": "secret", "ResourceId": ["db/password"] }));
+    let listed = done(mount, json!({ "Action": "ListSecrets" }));
+    assert!(listed["SecretList"]["Secret"].to_string().contains("PlannedDeleteTime"), "{listed}");
 }
 
 #[test]
@@ -266,7 +284,7 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
         ("nonsense", "InvalidParameter", "line 1, column 2"),
         ("{}", "MissingParameter", "Action"),
         (r#"{"Action":"Nonsense"}"#, "InvalidAction.NotFound", "Nonsense"),
-        (r#"{"Action":"RotateSecret","SecretName":"s","VersionId":"v"}"#, "UnsupportedOperation", "rotating"),
+        (r#"{"Action":"ListResourceTags","KeyId":"k"}"#, "UnsupportedOperation", "tagging a key"),
         (r#"{"Action":"GetSecretValue"}"#, "MissingParameter", "SecretName"),
         (r#"{"Action":"GetSecretValue","SecretName":"s","Secretname":"t"}"#, "InvalidParameter", "Secretname"),
         (r#"{"Action":"GetSecretValue","SecretName":"s","SecretName":"t"}"#, "InvalidParameter", "twice"),

@@ -154,13 +154,15 @@ fn changes_texts_and_refusals_are_recorded() {
         "CreateSecret rmdir denied Rejected.ResourceInUse -",
         "PutSecretValue write denied Rejected.ResourceExist v1",
         "DeleteSecret unlink granted - -",
-        // `versions` and `stages`, which have to be new when the name is used again.
+        // `versions`, `stages` and `fields`, which have to be new when the name is used again.
+        "UpdateSecret rmdir granted - -",
         "UpdateSecret rmdir granted - -",
         "UpdateSecret rmdir granted - -",
         "DeleteSecret rmdir granted - -",
         "RestoreSecret rename granted - -",
         "DeleteSecret unlink granted - -",
-        // `versions` and `stages`, which have to be new when the name is used again.
+        // `versions`, `stages` and `fields`, which have to be new when the name is used again.
+        "UpdateSecret rmdir granted - -",
         "UpdateSecret rmdir granted - -",
         "UpdateSecret rmdir granted - -",
         "DeleteSecret rmdir granted - -",

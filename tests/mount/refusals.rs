@@ -13,7 +13,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("no UTF-8", "mkdir $'a\\xff'", "Invalid argument", "InvalidParameter"),
     ("a leading dot", "mkdir .a", "Invalid argument", "InvalidParameter"),
     ("a reserved name", "mkdir versions", "Invalid argument", "InvalidParameter"),
-    ("a reserved name to come", "mkdir s/fields", "Invalid argument", "InvalidParameter"),
+    ("a reserved name that is not there", "mkdir s/dotenv", "Invalid argument", "InvalidParameter"),
     ("a managed name", "mkdir acs; mkdir acs/x", "Invalid argument", "InvalidParameter"),
     ("an instance's bad name", "mkdir '../a b'", "Invalid argument", "InvalidParameter"),
     ("a file where no file is", "echo v | dd of=password status=none", "not permitted", "InvalidParameter"),

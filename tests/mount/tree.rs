@@ -17,14 +17,15 @@ fn everything_can_be_found_by_ls() {
     assert_eq!(mount.names("prod/.instance"), ["access-quota", "info", "recovery-window", "shares", "state"]);
     assert_eq!(mount.names("prod/.keys/default"), ["info", "policy", "state"]);
     assert_eq!(mount.names("prod/db"), ["password"], "a directory of directories lists those");
-    let entries = ["cmk", "current", "description", "info", "policy", "stages", "tags", "versions"];
+    let entries =
+        ["cmk", "current", "description", "fields", "info", "policy", "rotation", "stages", "tags", "versions"];
     assert_eq!(mount.names("prod/db/password"), entries);
     assert_eq!(mount.ok("ls -U prod/db/password | head -1"), "current\n", "first in readdir order");
     mount.ok("mkdir prod/draft");
     assert_eq!(mount.names("prod/draft"), entries.into_iter().filter(|entry| *entry != "current").collect::<Vec<_>>());
     assert_eq!(mount.read("prod/db/cmk"), "default\n", "entries of a directory open by name");
     mount.ok("echo parent > prod/db/current");
-    assert_eq!(mount.names("prod/db").len(), 9, "a secret may have secrets below it");
+    assert_eq!(mount.names("prod/db").len(), 11, "a secret may have secrets below it");
     mount.ok("rm -r prod/db/password");
     assert_eq!(mount.names("prod/.deleted"), ["db%2Fpassword"]);
     assert_eq!(mount.names("prod/.deleted/db%2Fpassword"), ["info", "state"]);
@@ -134,7 +135,7 @@ fn scratch_files_are_never_stored() {
     mount.restart();
     assert_eq!(
         mount.ok("ls -A prod/db/password | tr '\\n' ' '"),
-        "cmk current description info policy stages tags versions "
+        "cmk current description fields info policy rotation stages tags versions "
     );
     mount.ok("echo ided > prod/db/password/versions/sedation1");
     assert_eq!(mount.read("prod/db/password/current"), "ided\n", "a version may be named like a file of sed's");
