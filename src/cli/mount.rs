@@ -71,6 +71,7 @@ pub fn run(args: &MountArgs) -> Result<Exit, CliError> {
     let (store, point) = (args.store.dir()?, places::absolute(&args.point)?);
     let umask = rustix::process::umask(Mode::from_raw_mode(PRIVATE));
     daemon::harden();
+    daemon::keep_descriptors().map_err(CliError::Background)?;
     let key = if args.init { prepare(args, &store, &point, umask)? } else { args.key.source_for(&store)? };
     let order = order(args, key)?;
     if args.foreground {

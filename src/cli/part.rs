@@ -11,9 +11,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::moving::MovingError;
 use super::report::CliError;
-
-/// What every store's directory has: no file there is replaced.
-const STORE_LOCK: &str = "store.lock";
+use crate::store::LOCK;
 
 /// The file while it is being written.
 pub struct PartFile {
@@ -26,7 +24,7 @@ pub struct PartFile {
 impl PartFile {
     /// Begins the file `path`, which is absolute; one that is there is replaced in the end with `replaces`, else refused.
     pub fn begin(path: &Path, replaces: bool) -> Result<Self, CliError> {
-        if path.parent().is_some_and(|dir| dir.join(STORE_LOCK).exists()) {
+        if path.parent().is_some_and(|dir| dir.join(LOCK).exists()) {
             return Err(MovingError::FileInStore(path.to_owned()).into());
         }
         match path.symlink_metadata() {

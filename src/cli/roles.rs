@@ -72,6 +72,9 @@ impl Role {
 
     /// Plays it with the arguments behind the word.
     pub fn play(self, args: &[OsString]) -> Result<Exit, clap::Error> {
+        if let Err(error) = daemon::keep_descriptors() {
+            log::warn!("descriptors that this process was started with may be seen by those that it starts: {error}");
+        }
         if self == Role::TakesOver {
             let can = args.get(1).is_some_and(|words| daemon::understands(words));
             return Ok(if can { Exit::Done } else { Exit::Refused });

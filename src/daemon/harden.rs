@@ -31,6 +31,27 @@ pub fn harden() -> Hardening {
     hardening
 }
 
+/// Keeps descriptors that this process was started with from those that it starts: whoever started it may have left some open.
+pub fn keep_descriptors() -> std::io::Result<()> {
+    close_range(libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes all descriptors but the first three. For a process that has opened none yet.
+pub fn close_all() -> std::io::Result<()> {
+    close_range(0)
+}
+
+/// The first descriptor that is not stdin, stdout or stderr.
+const FIRST: libc::c_uint = 3;
+
+fn close_range(flags: libc::c_uint) -> std::io::Result<()> {
+    // SAFETY: the call takes three numbers. It closes descriptors only in `close_all`, which no descriptor of this process precedes.
+    match unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, flags) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 fn forbid_dumps() -> Result<(), String> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let done = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));

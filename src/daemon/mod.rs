@@ -45,7 +45,7 @@ pub use attach::Mount;
 pub use doctor::{Finding, Gravity, examine};
 pub use forgetter::forget;
 pub use handover::{Control, ToKeeper};
-pub use harden::harden;
+pub use harden::{harden, keep_descriptors};
 pub use logfile::{LogError, LogPlace};
 pub use mount::{MountError, Order, go_on, run};
 pub use mounts::{MountPoint, find, list};

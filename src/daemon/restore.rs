@@ -8,14 +8,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::open::StoreFailure;
-use crate::store::{self, Claim, OpenError, Snapshot, SnapshotError, SqliteStore, Store as _};
+use crate::store::{self, Claim, LOCK, OpenError, Snapshot, SnapshotError, SqliteStore, Store as _};
 
 /// Where it is put together, in the store's own directory, which may be a disk of its own.
 const STAGE: &str = "restoring";
 /// The name that a store's database has.
 const DATABASE: &str = "store.db";
-/// What is made in a directory by taking it.
-const LOCK: &str = "store.lock";
 
 /// A restore under way.
 pub struct Restoration {

@@ -82,7 +82,8 @@ pub fn work(task: &Task, control: &Arc<Control>) -> Result<(), MountError> {
     if let Err(error) = &kept {
         log::error!("nobody scrubs the store: {error}");
     }
-    let conductor = changes.then(|| rotate::conduct(vault.clone(), task.functions.clone()));
+    let conductor =
+        changes.then(|| rotate::conduct(vault.clone(), task.functions.clone(), task.store.join(crate::store::LOCK)));
     if let Some(Err(error)) = &conductor {
         log::error!("no function rotates a secret: {error}");
     }

@@ -42,8 +42,8 @@ pub use policy::{Account, Circumstances, Cited, Effect, POLICY_MAX, Policy, Subj
 pub use record::{DESCRIPTION_MAX, LastRead, Secret};
 pub use refusal::Refusal;
 pub use rotation::{
-    Ended, FunctionName, Interval, Plan, Rotation, Run, RunOutcome, Step, begin_rotation, cancel_rotation, fail_step,
-    next_step, put_pending, rotation_due, set_rotation,
+    AtStep, Ended, FunctionName, Interval, Plan, Rotation, Run, RunOutcome, Step, begin_rotation, cancel_rotation,
+    fail_step, next_step, put_pending, rotation_due, set_rotation,
 };
 pub use stage::{LABELS_MAX, StageLabel, Stages};
 pub use tag::{TAGS_MAX, TagKey, TagValue, Tags};

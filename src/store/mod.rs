@@ -14,7 +14,7 @@ mod sqlite;
 pub use memory::MemoryStore;
 pub use snapshot::{Snapshot, SnapshotError};
 pub(crate) use sqlite::{Claim, StoreLock};
-pub use sqlite::{SqliteStore, examine};
+pub use sqlite::{LOCK, SqliteStore, examine};
 
 use crate::id::{NodeId, OpId};
 use crate::sealed::Sealed;

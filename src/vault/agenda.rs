@@ -72,13 +72,18 @@ impl Rotations {
     }
 
     fn wait(&self, now: Moment) -> Option<Duration> {
-        let First(first) = (*self.first.lock())?;
-        let (wall, steady) = (first.wall.0.saturating_sub(now.wall.0), first.steady.0.saturating_sub(now.steady.0));
-        Some(Duration::from_nanos(wall.min(steady)))
+        self.first.lock().map(|first| first.wait(now))
     }
 }
 
 impl First {
+    /// How long it is until then.
+    fn wait(self, now: Moment) -> Duration {
+        let First(first) = self;
+        let (wall, steady) = (first.wall.0.saturating_sub(now.wall.0), first.steady.0.saturating_sub(now.steady.0));
+        Duration::from_nanos(wall.min(steady))
+    }
+
     fn of(before: Option<Self>, due: Moment) -> Self {
         let First(before) = before.unwrap_or(First(due));
         First(Moment { wall: before.wall.min(due.wall), steady: before.steady.min(due.steady) })
@@ -103,27 +108,31 @@ impl Vault {
         most: usize,
         busy: &dyn Fn(NodeId) -> bool,
     ) -> Result<Agenda, VaultError> {
-        let mut due = Vec::new();
-        if self.rotations.may_be_due(now) {
-            // What changes meanwhile is noted on top of nothing, and so kept.
-            let before = self.rotations.first.lock().take();
-            let walked = self.each_rotation(|id, secret| {
-                let Some(moment) = rotation_due(secret) else { return true };
-                if !moment.may_have_come(now) {
-                    let mut first = self.rotations.first.lock();
-                    *first = Some(First::of(*first, moment));
-                } else if !busy(id) {
-                    due.push(id);
-                }
-                due.len() < most
-            });
-            if walked.is_err() || due.len() >= most {
-                let mut first = self.rotations.first.lock();
-                *first = before.map(|First(before)| First::of(*first, before)).or(*first);
-            }
-            walked?;
+        if !self.rotations.may_be_due(now) {
+            return Ok(Agenda { due: Vec::new(), next: self.rotations.wait(now) });
         }
-        Ok(Agenda { due, next: self.rotations.wait(now) })
+        // What changes meanwhile is noted on top of nothing, and so kept.
+        let before = self.rotations.first.lock().take();
+        let (mut due, mut first, mut next) = (Vec::new(), None, None);
+        let walked = self.each_rotation(|id, secret| {
+            let Some(moment) = rotation_due(secret) else { return true };
+            // What is due stays so until something is done for it, whoever is asked to.
+            first = Some(First::of(first, moment));
+            if !moment.may_have_come(now) {
+                next = Some(First::of(next, moment));
+            } else if !busy(id) {
+                due.push(id);
+            }
+            due.len() < most
+        });
+        if walked.is_err() || due.len() >= most {
+            first = before.map(|First(before)| First::of(first, before)).or(first);
+        }
+        let mut known = self.rotations.first.lock();
+        *known = first.map(|First(first)| First::of(*known, first)).or(*known);
+        drop(known);
+        walked?;
+        Ok(Agenda { due, next: next.map(|next| next.wait(now)) })
     }
 
     /// Calls `look` with each secret that is rotated by a function, until it says that this is enough.
@@ -159,10 +168,5 @@ impl Vault {
     pub(super) fn rotation_place(&self, scope: NodeId, secret: NodeId) -> Result<Place, VaultError> {
         let index = self.index(scope, Domain::Rotation, &secret.0.to_string())?;
         Ok(Place { scope, parent: rotations_list(scope), index })
-    }
-
-    /// Has the next walk look at all of them.
-    pub fn doubt_rotations(&self) {
-        *self.rotations.first.lock() = Some(First(Moment::FIRST));
     }
 }

@@ -26,8 +26,10 @@ pub trait Clock: Send + Sync {
 /// The machine's clocks.
 pub(super) struct MachineClock {
     boot: String,
-    /// What the boot clock showed when this boot's counting began.
-    begin: Duration,
+    /// How far the boot clock shows more than is to be counted,
+    ahead: Duration,
+    /// or less.
+    behind: Duration,
 }
 
 /// The kernel's name for a boot.
@@ -41,10 +43,14 @@ impl MachineClock {
         match std::fs::read_to_string(BOOT_ID) {
             Ok(boot) => {
                 let shifts = std::fs::read_to_string(SHIFTS).unwrap_or_default();
-                Self { boot: boot.trim_end().to_owned(), begin: boottime_shift(&shifts) }
+                let (ahead, behind) = boottime_shift(&shifts);
+                Self { boot: boot.trim_end().to_owned(), ahead, behind }
             }
             // Without a name for the boot nothing is known of what came before: it begins with this process.
-            Err(_) => Self { boot: format!("process {:?}", SystemTime::now()), begin: boottime() },
+            Err(_) => {
+                let boot = format!("process {:?}", SystemTime::now());
+                Self { boot, ahead: boottime(), behind: Duration::ZERO }
+            }
         }
     }
 }
@@ -55,7 +61,7 @@ impl Clock for MachineClock {
     }
 
     fn uptime(&self) -> Uptime {
-        Uptime { boot: self.boot.clone(), up: boottime().saturating_sub(self.begin) }
+        Uptime { boot: self.boot.clone(), up: (boottime() + self.behind).saturating_sub(self.ahead) }
     }
 }
 
@@ -63,14 +69,19 @@ fn boottime() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
-/// How far ahead a time namespace has the boot clock, as `/proc/self/timens_offsets` has it. One that has it back is as if it had not: the
-/// clock then shows less than the truth.
-fn boottime_shift(shifts: &str) -> Duration {
-    let line = shifts.lines().find_map(|line| line.strip_prefix("boottime"));
-    let mut numbers = line.unwrap_or_default().split_whitespace();
-    let seconds = numbers.next().and_then(|text| text.parse().ok()).unwrap_or_default();
-    let nanos = numbers.next().and_then(|text| text.parse().ok()).unwrap_or_default();
-    Duration::new(seconds, nanos)
+/// How far ahead a time namespace has the boot clock, and how far behind, as `/proc/self/timens_offsets` has it.
+fn boottime_shift(shifts: &str) -> (Duration, Duration) {
+    let line = shifts.lines().find_map(|line| line.strip_prefix("boottime")).unwrap_or_default();
+    let mut numbers = line.split_whitespace();
+    let seconds: i64 = numbers.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let nanos: u32 = numbers.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    // The nanoseconds are added, whatever the sign.
+    if seconds < 0 {
+        (Duration::from_nanos(nanos.into()), whole)
+    } else {
+        (whole + Duration::from_nanos(nanos.into()), Duration::ZERO)
+    }
 }
 
 impl Vault {
@@ -129,12 +140,14 @@ mod tests {
     #[test]
     fn a_time_namespace_is_taken_into_account() {
         for (text, expected) in [
-            ("monotonic           0         0\nboottime            0         0\n", (0, 0)),
-            ("monotonic        1000         0\nboottime        86400       500\n", (86_400, 500)),
-            ("monotonic           0         0\nboottime       -86400         0\n", (0, 0)),
-            ("", (0, 0)),
+            ("monotonic           0         0\nboottime            0         0\n", ((0, 0), 0)),
+            ("monotonic        1000         0\nboottime        86400       500\n", ((86_400, 500), 0)),
+            ("monotonic           0         0\nboottime       -86400         7\n", ((0, 7), 86_400)),
+            ("", ((0, 0), 0)),
         ] {
-            assert_eq!(boottime_shift(text), Duration::new(expected.0, expected.1), "{text}");
+            let ((ahead, nanos), behind) = expected;
+            let expected = (Duration::new(ahead, nanos), Duration::from_secs(behind));
+            assert_eq!(boottime_shift(text), expected, "{text}");
         }
     }
 

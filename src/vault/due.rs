@@ -15,8 +15,8 @@ use crate::time::{Moment, Steady};
 
 /// What one commit writes at most, a few more aside: as much as every engine takes at once.
 const OPS: usize = 80;
-/// Nodes that are noted before they are seen to.
-const NOTED: usize = 1024;
+/// Most nodes that are ended at a time.
+const NOTED: usize = 16 * 1024;
 
 /// What has come to its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,18 +49,41 @@ impl Vault {
     }
 
     fn end_secrets(&self, ended: &mut Ended, go_on: &mut impl FnMut() -> bool) -> Result<(), VaultError> {
-        while self.purges.may_be_due(self.moment()?) {
-            let Due { mut ids, held } = self.due(&self.purges)?;
-            let (all, failed_before) = (ids.len() < NOTED, ended.failed);
+        self.end_those_due(&self.purges, go_on, |ids| self.purge_some(ids, ended))
+    }
+
+    fn end_keys(&self, ended: &mut Ended, go_on: &mut impl FnMut() -> bool) -> Result<(), VaultError> {
+        self.end_those_due(&self.key_ends, go_on, |ids| self.end_a_key(ids, ended))
+    }
+
+    /// Has `end` end those of `sort` that are due, some at a time, which it takes out of the list.
+    fn end_those_due(
+        &self,
+        sort: &Purges,
+        go_on: &mut impl FnMut() -> bool,
+        mut end: impl FnMut(&mut Vec<NodeId>) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        if !sort.may_be_due(self.moment()?) {
+            return Ok(());
+        }
+        sort.see_to();
+        let seen = self.due(sort).and_then(|Due { mut ids, held }| {
+            let all = ids.len() < NOTED;
             while !ids.is_empty() {
                 if !go_on() {
-                    return Ok(());
+                    return Ok(None);
                 }
-                self.purge_some(&mut ids, ended)?;
+                end(&mut ids)?;
             }
-            if all || ended.failed > failed_before {
-                self.purges.seen_to(held);
-                break;
+            Ok(all.then_some(held))
+        });
+        match seen {
+            Ok(Some(held)) => sort.seen_to(held),
+            // The rest comes next time.
+            Ok(None) => sort.leave(),
+            Err(error) => {
+                sort.leave();
+                return Err(error);
             }
         }
         Ok(())
@@ -115,29 +138,16 @@ impl Vault {
         Ok(Some(record.versions.clone()))
     }
 
-    fn end_keys(&self, ended: &mut Ended, go_on: &mut impl FnMut() -> bool) -> Result<(), VaultError> {
-        while self.key_ends.may_be_due(self.moment()?) {
-            let Due { ids, held } = self.due(&self.key_ends)?;
-            let (all, failed_before) = (ids.len() < NOTED, ended.failed);
-            for id in ids {
-                if !go_on() {
-                    return Ok(());
-                }
-                match self.end_key(of_time()?, id) {
-                    Ok(()) => ended.keys += 1,
-                    // It was taken back meanwhile.
-                    Err(VaultError::Refused(
-                        Refusal::KeyNotScheduled | Refusal::KeyNotDue { .. } | Refusal::NotFound,
-                    )) => {}
-                    Err(error) => {
-                        log::error!("the key of node {} is due, and is not destroyed: {error}", id.0);
-                        ended.failed += 1;
-                    }
-                }
-            }
-            if all || ended.failed > failed_before {
-                self.key_ends.seen_to(held);
-                break;
+    /// Destroys the last of `ids`.
+    fn end_a_key(&self, ids: &mut Vec<NodeId>, ended: &mut Ended) -> Result<(), VaultError> {
+        let Some(id) = ids.pop() else { return Ok(()) };
+        match self.end_key(of_time()?, id) {
+            Ok(()) => ended.keys += 1,
+            // It was taken back meanwhile.
+            Err(VaultError::Refused(Refusal::KeyNotScheduled | Refusal::KeyNotDue { .. } | Refusal::NotFound)) => {}
+            Err(error) => {
+                log::error!("the key of node {} is due, and is not destroyed: {error}", id.0);
+                ended.failed += 1;
             }
         }
         Ok(())

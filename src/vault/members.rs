@@ -143,6 +143,17 @@ pub(super) fn with_members(value: &Value, others: &Value) -> Result<Value, Refus
     Ok(whole)
 }
 
+/// The texts that `value` is made of, whole and in its members, as they read and as they stand: what must be in no message.
+pub(super) fn texts_of(value: &Value) -> Vec<Value> {
+    let mut texts = vec![Value::copy_of(value.as_bytes())];
+    texts.extend(value.as_bytes().split(|byte| *byte == b'\n').map(Value::copy_of));
+    if let Some(object) = Object::parse(value.as_bytes()) {
+        texts.extend(object.names().iter().filter_map(|name| member_of(value, name)));
+        texts.extend(object.raws().map(|raw| Value::copy_of(raw.trim_matches('"').as_bytes())));
+    }
+    texts
+}
+
 /// All members of `value` as lines for a shell; `None` where it has none.
 pub fn dotenv_of(value: &Value) -> Option<Value> {
     let mut out = Value::empty();

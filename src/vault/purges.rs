@@ -16,6 +16,9 @@ use crate::time::{Moment, Steady, Timestamp};
 /// Scheduled secrets, keys, or instances, read at a time.
 const PAGE: usize = 256;
 
+/// The steady clock never shows this.
+const NEVER: Steady = Steady(u64::MAX);
+
 /// A planned end: when, and of what.
 type Planned = (Timestamp, NodeId);
 
@@ -83,13 +86,29 @@ impl Purges {
     fn held(&self, now: Moment) -> Option<Duration> {
         let known = self.known.lock();
         let is_due = !known.stale && known.first.is_some_and(|(at, _)| now.wall >= at);
-        known.held.0.checked_sub(now.steady.0).filter(|wait| is_due && *wait > 0).map(Duration::from_nanos)
+        known
+            .held
+            .0
+            .checked_sub(now.steady.0)
+            .filter(|wait| is_due && *wait > 0 && known.held != NEVER)
+            .map(Duration::from_nanos)
     }
 
-    /// Notes that all that is due has been seen to; what is held by the steady clock is so until it shows `held`.
+    /// Begins to see to what is due.
+    pub fn see_to(&self) {
+        self.known.lock().held = NEVER;
+    }
+
+    /// Leaves it for another time.
+    pub fn leave(&self) {
+        self.known.lock().held = Steady(0);
+    }
+
+    /// Notes that all that is due has been seen to; what is held by the steady clock is so until it shows `held`. What was scheduled
+    /// meanwhile may be so for less.
     pub fn seen_to(&self, held: Option<Steady>) {
         let mut known = self.known.lock();
-        known.held = held.unwrap_or(Steady(0));
+        known.held = known.held.min(held.unwrap_or(NEVER));
     }
 }
 

@@ -11,7 +11,8 @@ use super::{Caller, Loaded, Target, Vault, VaultError};
 use crate::audit::Outcome;
 use crate::id::{NodeId, VersionNo};
 use crate::secret::{
-    self, Action, Change, DataType, FunctionName, Grant, Plan, Put, Refusal, Rotation, Secret, Step, VersionId,
+    self, Action, AtStep, Change, DataType, FunctionName, Grant, Plan, Put, Refusal, Rotation, Run, Secret, Step,
+    VersionId,
 };
 use crate::time::Moment;
 use crate::value::Value;
@@ -21,8 +22,8 @@ const GESTURE: &str = "rotation";
 
 /// A step that is to be done.
 pub struct Task {
-    /// Which.
-    pub step: Step,
+    /// Of which run it is, and which.
+    pub at: AtStep,
     /// By which function.
     pub function: FunctionName,
     /// The secret's instance and name.
@@ -38,6 +39,12 @@ pub struct Task {
 }
 
 impl Task {
+    /// The texts that its values are made of: what must be in no message.
+    pub fn texts(&self) -> Vec<Value> {
+        let values = [Some(&self.old), self.new.as_ref(), self.older.as_ref()];
+        values.into_iter().flatten().flat_map(super::members::texts_of).collect()
+    }
+
     /// The old value with the members that `printed` has in the place of its own.
     ///
     /// # Errors
@@ -71,6 +78,7 @@ impl Vault {
     /// RotateSecret: begins a run of the secret's function, or goes on with one that is stuck. `version` is the id of the new version.
     pub fn begin_rotation(&self, caller: Caller, id: NodeId, version: Option<VersionId>) -> Result<(), VaultError> {
         let now = self.moment()?;
+        self.key_is_usable(&self.secret(id)?.1)?;
         self.change(caller, Action::RotateSecret, id, |record| secret::begin_rotation(record, version, now))
     }
 
@@ -91,10 +99,7 @@ impl Vault {
                 Ok(true) => due.push(id),
                 // Somebody was quicker.
                 Ok(false) | Err(VaultError::Refused(_)) => {}
-                Err(error) => {
-                    self.doubt_rotations();
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Agenda { due, next: agenda.next })
@@ -110,14 +115,20 @@ impl Vault {
         Ok(secret::rotation_due(&self.secret(id)?.1).is_some_and(|due| due.may_have_come(now)))
     }
 
+    /// What secret `id` is called, for the log.
+    pub fn path_of(&self, id: NodeId) -> String {
+        let target = self.node(id).ok().flatten().map(|loaded| self.target(&loaded)).unwrap_or_default();
+        [target.instance, target.secret].map(Option::unwrap_or_default).join("/")
+    }
+
     /// The step that is to be done now for the run of secret `id`, if one is.
-    pub fn step_due(&self, id: NodeId) -> Result<Option<Step>, VaultError> {
+    pub fn step_due(&self, id: NodeId) -> Result<Option<AtStep>, VaultError> {
         let Some(loaded) = self.node(id)? else { return Ok(None) };
         let Some(record) = loaded.as_secret().map(|node| &node.secret) else { return Ok(None) };
         let now = self.moment()?;
         let is_due = secret::rotation_due(record).is_some_and(|due| due.may_have_come(now));
         let run = record.rotation.as_ref().and_then(Rotation::running).filter(|_| is_due);
-        Ok(run.map(|run| run.step))
+        Ok(run.map(Run::at))
     }
 
     /// The step that the run of secret `id` stands at, with what its function needs; there is a record of that.
@@ -132,7 +143,7 @@ impl Vault {
         let new = run.new.map(|no| is_there(no).ok_or(Refusal::NoSuchVersion)).transpose()?;
         let version = run.new.and_then(|no| record.version_no(no)).map(|version| version.id.clone()).or(run.id.clone());
         Ok(Task {
-            step: run.step,
+            at: run.at(),
             function: rotation.plan.function.clone(),
             target: self.target(&loaded),
             version,
@@ -143,13 +154,13 @@ impl Vault {
     }
 
     /// Takes the value that the run of secret `id` has created.
-    pub fn put_pending(&self, id: NodeId, value: &Value) -> Result<(), VaultError> {
+    pub fn put_pending(&self, id: NodeId, at: AtStep, value: &Value) -> Result<(), VaultError> {
         let mut ledger = self.ledger()?;
         let (loaded, record) = self.secret(id)?;
         let no = self.number_for(id, &record, None)?;
         let kind = Some(DataType::of(value.as_bytes()));
         let put = Put { id: None, no: Some(no), bytes: value.as_bytes(), stages: None, kind, if_current: None };
-        let change = secret::put_pending(&record, put, self.moment()?)?;
+        let change = secret::put_pending(&record, at, put, self.moment()?)?;
         let mut batch = self.batch_of_run(&ledger, &loaded, &change)?;
         self.add_version(&mut batch, loaded.instance_id(), id, change.secret.key, no, value)?;
         self.put_change(&mut batch, &loaded, loaded.place(), &change)?;
@@ -161,27 +172,27 @@ impl Vault {
         outcome
     }
 
-    /// Takes it that `step` of the run of secret `id` is done.
-    pub fn end_step(&self, id: NodeId, step: Step) -> Result<(), VaultError> {
+    /// Takes it that the step `at` of the run of secret `id` is done.
+    pub fn end_step(&self, id: NodeId, at: AtStep) -> Result<(), VaultError> {
         let now = self.moment()?;
-        self.change_run(id, |record| secret::next_step(record, step, now))?;
-        if step == Step::Finish {
+        self.change_run(id, |record| secret::next_step(record, at, now))?;
+        if at.step == Step::Finish {
             self.rotations.counts.lock().done += 1;
         }
         Ok(())
     }
 
-    /// Takes it that `step` of the run of secret `id` has failed: `error` is why, which is no secret.
-    pub fn fail_step(&self, id: NodeId, step: Step, error: &str, for_good: bool) -> Result<(), VaultError> {
+    /// Takes it that the step `at` of the run of secret `id` has failed: `error` is why, which is no secret.
+    pub fn fail_step(&self, id: NodeId, at: AtStep, error: &str, for_good: bool) -> Result<(), VaultError> {
         let now = self.moment()?;
-        self.change_run(id, |record| secret::fail_step(record, step, error, for_good, now))?;
+        self.change_run(id, |record| secret::fail_step(record, at, error, for_good, now))?;
         let (loaded, record) = self.secret(id)?;
         let is_stuck = record.rotation.as_ref().is_some_and(|rotation| rotation.running().is_none());
         {
             let mut counts = self.rotations.counts.lock();
             *(if is_stuck { &mut counts.failed } else { &mut counts.retried }) += 1;
         }
-        let (target, why) = (self.target(&loaded), format!("{}: {error}", step.word()));
+        let (target, why) = (self.target(&loaded), format!("{}: {error}", at.step.word()));
         self.audit_refusal(of_run()?, Some(Action::RotateSecret), &target, Outcome::Failed, "RotationFailed", &why)
     }
 

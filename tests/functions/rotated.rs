@@ -21,6 +21,8 @@ use crate::services::{Postgres, Redis};
 const ROTATIONS: usize = 4;
 /// A rotation that takes longer, with its kills and the waits behind them, will never be.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two deaths of workers: ten in ten seconds are more than a keeper takes.
+const BREATH: Duration = Duration::from_millis(1_300);
 /// Logins between two rotations: whoever has read the version before the old one is done with it then.
 const LOGINS: usize = 2;
 
@@ -91,7 +93,7 @@ impl Stage {
 
     /// Kills workers and functions at changing moments of their steps until `over`; how many of each.
     fn kill(&self, over: &AtomicBool) -> [usize; 2] {
-        let (mut seen, mut killed) = (0, [0, 0]);
+        let (mut seen, mut killed, mut last) = (0, [0, 0], Instant::now());
         while !over.load(Ordering::SeqCst) {
             let steps = fs::read_to_string(&self.steps).unwrap();
             let Some(line) = steps.lines().filter(|_| steps.ends_with('\n')).nth(seen) else {
@@ -105,7 +107,8 @@ impl Stage {
             match seen % 9 {
                 // A function that is killed waits ten seconds for its next try.
                 4 => killed[1] += usize::from(kill_process(pid, Signal::KILL).is_ok()),
-                1 | 3 | 6 | 8 => {
+                1 | 3 | 6 | 8 if last.elapsed() > BREATH => {
+                    last = Instant::now();
                     pidfd_send_signal(self.mount.process("worker_pid"), Signal::KILL).unwrap();
                     killed[0] += 1;
                 }

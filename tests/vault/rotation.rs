@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use kmsfs::id::NodeId;
-use kmsfs::secret::{Plan, Step};
+use kmsfs::secret::{AtStep, KeyOrder, Plan, Step};
 use kmsfs::value::Value;
 use kmsfs::vault::Agenda;
 
@@ -25,13 +25,17 @@ fn due(machine: &Machine) -> Vec<NodeId> {
     machine.vault.rotations_due(1_000, &|_| false).unwrap().due
 }
 
+fn step(machine: &Machine, id: NodeId) -> Option<AtStep> {
+    machine.vault.step_due(id).unwrap()
+}
+
 /// Does all steps of the run of `id`, as a function would.
 fn rotate(machine: &Machine, id: NodeId) {
-    while let Some(step) = machine.vault.step_due(id).unwrap() {
-        assert_eq!(machine.vault.rotation_task(id).unwrap().step, step);
-        match step {
-            Step::Create => machine.vault.put_pending(id, &Value::copy_of(b"made")).unwrap(),
-            Step::Set | Step::Test | Step::Finish => machine.vault.end_step(id, step).unwrap(),
+    while let Some(at) = machine.vault.step_due(id).unwrap() {
+        assert_eq!(machine.vault.rotation_task(id).unwrap().at, at);
+        match at.step {
+            Step::Create => machine.vault.put_pending(id, at, &Value::copy_of(b"made")).unwrap(),
+            Step::Set | Step::Test | Step::Finish => machine.vault.end_step(id, at).unwrap(),
         }
     }
 }
@@ -85,10 +89,10 @@ fn what_is_under_way_goes_on_in_the_next_process() {
     let machine = Machine::new();
     let (begun, later) = (weekly(&machine, "begun"), weekly(&machine, "later"));
     machine.vault.begin_rotation(caller(), begun, None).unwrap();
-    machine.vault.put_pending(begun, &Value::copy_of(b"made")).unwrap();
+    machine.vault.put_pending(begun, step(&machine, begun).unwrap(), &Value::copy_of(b"made")).unwrap();
     let machine = machine.restart(false);
     assert_eq!(due(&machine), [begun]);
-    assert_eq!(machine.vault.step_due(begun).unwrap(), Some(Step::Set));
+    assert_eq!(step(&machine, begun).map(|at| at.step), Some(Step::Set));
     machine.run(8 * DAY);
     let machine = machine.restart(true);
     assert_eq!(due(&machine).into_iter().collect::<HashSet<_>>(), [begun, later].into());
@@ -100,11 +104,12 @@ fn a_failed_step_waits_for_its_next_try() {
     let machine = Machine::new();
     let id = weekly(&machine, "s");
     machine.vault.begin_rotation(caller(), id, None).unwrap();
-    machine.vault.fail_step(id, Step::Create, "no", false).unwrap();
-    assert_eq!((due(&machine), machine.vault.step_due(id).unwrap()), (vec![], None));
+    let at = step(&machine, id).unwrap();
+    machine.vault.fail_step(id, at, "no", false).unwrap();
+    assert_eq!((due(&machine), step(&machine, id)), (vec![], None));
     machine.run(10_000_000_000);
-    assert_eq!((due(&machine), machine.vault.step_due(id).unwrap()), (vec![id], Some(Step::Create)));
-    machine.vault.fail_step(id, Step::Create, "no", true).unwrap();
+    assert_eq!((due(&machine), step(&machine, id)), (vec![id], Some(at)));
+    machine.vault.fail_step(id, at, "no", true).unwrap();
     machine.run(DAY);
     assert_eq!(due(&machine), [], "until its next time");
     machine.run(6 * DAY);
@@ -148,4 +153,25 @@ fn many_that_are_due_come_some_at_a_time() {
         }
     }
     assert_eq!((done, due(&machine)), (all, vec![]));
+}
+
+/// What is due stays so until something is done for it: also where it was busy, or could not begin.
+#[test]
+fn what_is_due_is_not_forgotten() {
+    let machine = Machine::new();
+    let (one, other) = (weekly(&machine, "one"), weekly(&machine, "other"));
+    machine.run(7 * DAY);
+    let busy = machine.vault.rotations_due(10, &|id| id == one).unwrap();
+    assert_eq!((busy.due, busy.next), (vec![other], None));
+    assert_eq!(due(&machine).into_iter().collect::<HashSet<_>>(), [one, other].into());
+    rotate(&machine, other);
+    assert_eq!(due(&machine), [one]);
+    // Under a key that may not be used it waits, and goes on by itself.
+    let key = machine.vault.node(one).unwrap().unwrap().as_secret().unwrap().secret.key;
+    rotate(&machine, one);
+    machine.run(7 * DAY);
+    machine.vault.set_key_state(caller(), key, KeyOrder::Disable).unwrap();
+    assert_eq!(due(&machine), []);
+    machine.vault.set_key_state(caller(), key, KeyOrder::Enable).unwrap();
+    assert_eq!(due(&machine).len(), 2);
 }

@@ -53,19 +53,22 @@ pub fn run(args: &RotateArgs) -> Result<(), CliError> {
     if let Some(id) = &args.version_id {
         request.insert("VersionId".to_owned(), id.as_str().into());
     }
+    let before = failures(&describe(&mut client, &target)?);
     client.ask(request)?;
     let described =
-        if args.cancel || args.no_wait { describe(&mut client, &target)? } else { wait(&mut client, &target)? };
+        if args.cancel || args.no_wait { describe(&mut client, &target)? } else { wait(&mut client, &target, before)? };
     if args.json {
         show::print_json(&Json::Object(described.clone()))?;
     }
-    let rotation = &described["Rotation"];
+    let rotation = described.get("Rotation").unwrap_or(&Json::Null);
     match rotation["State"].as_str() {
         Some(FAILED) => Err(failed(&target, &rotation["Error"])),
-        Some(IDLE) if !args.cancel && rotation["Last"]["Outcome"] != "done" => {
+        Some(IDLE) if !args.cancel && args.version_id.is_none() && rotation["Last"]["Outcome"] != "done" => {
             Err(failed(&target, &rotation["Last"]["Outcome"]))
         }
         _ if args.json => Ok(()),
+        // It was asked for before, as KMS has it.
+        Some(IDLE) | None if args.version_id.is_some() => show::print(&format!("{}: rotated\n", target.path())),
         _ if args.cancel => show::print(&format!("{}: cancelled\n", target.path())),
         Some(IDLE) => show::print(&format!("{}: rotated\n", target.path())),
         state => show::print(&format!("{}: {}\n", target.path(), state.unwrap_or_default())),
@@ -76,16 +79,20 @@ fn failed(target: &Target, why: &Json) -> CliError {
     DataError::NotRotated { secret: target.path(), why: why.as_str().unwrap_or_default().to_owned() }.into()
 }
 
-/// Waits until the rotation has come to its end, or a step of it has failed.
-fn wait(client: &mut Client, target: &Target) -> Result<Map<String, Json>, CliError> {
+fn failures(described: &Map<String, Json>) -> u64 {
+    described.get("Rotation").and_then(|rotation| rotation["Failures"].as_u64()).unwrap_or_default()
+}
+
+/// Waits until the rotation has come to its end, or a step of it has failed once more than `before`.
+fn wait(client: &mut Client, target: &Target, before: u64) -> Result<Map<String, Json>, CliError> {
     loop {
         let described = describe(client, target)?;
-        let rotation = &described["Rotation"];
+        let rotation = described.get("Rotation").unwrap_or(&Json::Null);
         let state = rotation["State"].as_str().unwrap_or(IDLE);
         if state == IDLE || state == FAILED {
             return Ok(described);
         }
-        if rotation["Failures"].as_u64().is_some_and(|failures| failures > 0) {
+        if failures(&described) > before {
             let (error, again) =
                 (rotation["Error"].as_str().unwrap_or_default(), rotation["TryAgain"].as_str().unwrap_or_default());
             let why = format!("{state}: {error}; it is tried again at {again}");

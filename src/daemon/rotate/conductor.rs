@@ -3,7 +3,7 @@
 //! One thread looks after what is due, and one for each run that is under way, of which there are few. Invariant: what a step has come to is
 //! committed before the next one begins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use super::declaration::Output;
 use super::step::{self, Outcome};
 use crate::id::NodeId;
-use crate::secret::Step;
+use crate::secret::{Refusal, Step};
 use crate::value::Value;
 use crate::vault::{Agenda, Task, Vault, VaultError};
 
@@ -37,7 +37,10 @@ pub struct Conductor {
 
 struct Shared {
     vault: Arc<Vault>,
+    /// Where functions are.
     dir: PathBuf,
+    /// A file in which the runner of a step locks the place of its secret.
+    lock: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
     stopped: AtomicBool,
@@ -47,14 +50,16 @@ struct Shared {
 struct State {
     /// Secrets whose run is being driven.
     busy: BTreeSet<NodeId>,
+    /// Secrets that are left alone until then: nothing can be done for them now.
+    resting: BTreeMap<NodeId, Instant>,
     /// Whether something may be due that was not.
     rung: bool,
 }
 
-/// Begins to run the functions in `dir` for the secrets in `vault`.
-pub fn conduct(vault: Arc<Vault>, dir: PathBuf) -> io::Result<Conductor> {
+/// Begins to run the functions in `dir` for the secrets in `vault`; `lock` is a file that is the store's own.
+pub fn conduct(vault: Arc<Vault>, dir: PathBuf, lock: PathBuf) -> io::Result<Conductor> {
     let (state, changed, stopped) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-    let shared = Arc::new(Shared { vault, dir, state, changed, stopped });
+    let shared = Arc::new(Shared { vault, dir, lock, state, changed, stopped });
     let rung = Arc::downgrade(&shared);
     shared.vault.on_rotations_due(move || {
         if let Some(shared) = rung.upgrade() {
@@ -79,7 +84,6 @@ impl Shared {
                 Ok(next) => next.map_or(LOOK, |next| next.min(LOOK)),
                 Err(error) => {
                     log::warn!("it is not known which secrets are to be rotated: {error}");
-                    self.vault.doubt_rotations();
                     AGAIN
                 }
             };
@@ -102,9 +106,14 @@ impl Shared {
 
     /// Begins what is due, as far as there is room; when the next one is.
     fn look(self: &Arc<Self>) -> Result<Option<Duration>, VaultError> {
-        let busy = self.state.lock().busy.clone();
+        let (busy, resting) = {
+            let mut state = self.state.lock();
+            state.resting.retain(|_, until| *until > Instant::now());
+            (state.busy.clone(), state.resting.clone())
+        };
         let Some(room) = AT_ONCE.checked_sub(busy.len()).filter(|room| *room > 0) else { return Ok(None) };
-        let Agenda { due, next } = self.vault.rotations_due(room, &|id| busy.contains(&id))?;
+        let Agenda { due, next } =
+            self.vault.rotations_due(room, &|id| busy.contains(&id) || resting.contains_key(&id))?;
         for id in due {
             self.state.lock().busy.insert(id);
             let shared = self.clone();
@@ -114,9 +123,10 @@ impl Shared {
                 shared.ring();
             };
             if let Err(error) = thread::Builder::new().name("rotation".into()).spawn(drive) {
-                log::error!("a rotation waits: {error}");
-                self.state.lock().busy.remove(&id);
-                self.vault.doubt_rotations();
+                log::error!("the rotation of {} waits: {error}", self.vault.path_of(id));
+                let mut state = self.state.lock();
+                state.busy.remove(&id);
+                state.resting.insert(id, Instant::now() + AGAIN);
             }
         }
         Ok(next)
@@ -129,11 +139,9 @@ impl Shared {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    log::warn!("a rotation does not go on: {error}");
-                    self.vault.doubt_rotations();
-                    // Whoever cannot commit now cannot in a moment.
-                    let mut state = self.state.lock();
-                    self.changed.wait_for(&mut state, AGAIN);
+                    log::warn!("the rotation of {} waits: {error}", self.vault.path_of(id));
+                    // Whoever cannot read or commit now cannot in a moment.
+                    self.state.lock().resting.insert(id, Instant::now() + AGAIN);
                     return;
                 }
             }
@@ -142,29 +150,33 @@ impl Shared {
 
     /// Does the step that is next; whether another one is to be done at once.
     fn do_step(&self, id: NodeId) -> Result<bool, VaultError> {
-        let Some(step) = self.vault.step_due(id)? else { return Ok(false) };
+        let Some(at) = self.vault.step_due(id)? else { return Ok(false) };
         let failed = |why: &str, for_good| {
-            log::warn!("the {} step of a rotation has failed: {why}", step.word());
-            self.vault.fail_step(id, step, why, for_good).map(|()| false)
+            log::warn!("{}: the {} step of its rotation has failed: {why}", self.vault.path_of(id), at.step.word());
+            self.vault.fail_step(id, at, why, for_good).map(|()| false)
         };
+        // What a step comes to has to be written: nobody is asked for what would be forgotten. A key that is disabled, or an instance that is
+        // sealed, is no failure of the function's either.
+        let room = self.vault.reserve()?;
         let task = match self.vault.rotation_task(id) {
             Ok(task) => task,
-            Err(VaultError::Refused(refusal)) => return failed(&refusal.to_string(), false),
+            Err(VaultError::Refused(refusal @ Refusal::NoSuchVersion)) => return failed(&refusal.to_string(), true),
             Err(error) => return Err(error),
         };
+        drop(room);
         let wanted =
-            || !self.stopped.load(Ordering::SeqCst) && matches!(self.vault.step_due(id), Ok(Some(due)) if due == step);
-        let (printed, output) = match step::run(&self.dir, &task, wanted) {
+            || !self.stopped.load(Ordering::SeqCst) && matches!(self.vault.step_due(id), Ok(Some(due)) if due == at);
+        let (printed, output) = match step::run(&self.dir, &self.lock, id, &task, wanted) {
             Outcome::Done(printed, output) => (printed, output),
             Outcome::Failed { why, for_good } => return failed(&why, for_good),
             Outcome::Unwanted => return Ok(false),
         };
-        let taken = match step {
+        let taken = match at.step {
             Step::Create => match new_value(&task, printed, output) {
-                Ok(value) => self.vault.put_pending(id, &value),
+                Ok(value) => self.vault.put_pending(id, at, &value),
                 Err(why) => return failed(&why, true),
             },
-            Step::Set | Step::Test | Step::Finish => self.vault.end_step(id, step),
+            Step::Set | Step::Test | Step::Finish => self.vault.end_step(id, at),
         };
         match taken {
             Ok(()) => Ok(true),

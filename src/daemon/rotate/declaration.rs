@@ -20,6 +20,7 @@ const TIMEOUT_MAX: u64 = 3_600;
 const SIZE_MAX: u64 = 64 * 1024;
 /// w for the group or for others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+const STICKY: u32 = 0o1000;
 /// x for anybody.
 const EXECUTABLE: u32 = 0o111;
 
@@ -80,14 +81,18 @@ impl Declaration {
             move |source| DeclarationError::Missing { function, path, source }
         };
         let text = read(&path).map_err(missing(&path))?;
-        for path in [dir, &program, &path] {
+        let resolved = |path: &Path| fs::canonicalize(path).map_err(missing(path));
+        let (program, declared) = (resolved(&program)?, resolved(&path)?);
+        // Whoever may change a directory on the way may have another file there in a moment.
+        for path in program.ancestors().chain(declared.ancestors()) {
             let meta = fs::metadata(path).map_err(missing(path))?;
             if !is_ours_alone(&meta) {
                 return Err(DeclarationError::Writable(path.to_owned()));
             }
-            if path == program && (!meta.is_file() || meta.mode() & EXECUTABLE == 0) {
-                return Err(DeclarationError::NotExecutable(program.clone()));
-            }
+        }
+        let meta = fs::metadata(&program).map_err(missing(&program))?;
+        if !meta.is_file() || meta.mode() & EXECUTABLE == 0 {
+            return Err(DeclarationError::NotExecutable(program));
         }
         let declared = Self::parse(&text, program, &path)?;
         if !declared.secrets.iter().any(|pattern| fits(pattern, secret)) {
@@ -142,10 +147,11 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Whether nobody but root and the daemon's own user can have written it.
+/// Whether nobody but root and the daemon's own user can have written it. In a directory with the sticky bit others change only what is theirs.
 fn is_ours_alone(meta: &Metadata) -> bool {
     let owned = meta.uid() == 0 || meta.uid() == rustix::process::geteuid().as_raw();
-    owned && meta.mode() & WRITABLE_BY_OTHERS == 0
+    let is_shared = meta.is_dir() && meta.mode() & STICKY != 0;
+    owned && (is_shared || meta.mode() & WRITABLE_BY_OTHERS == 0)
 }
 
 fn is_variable(name: &str) -> bool {

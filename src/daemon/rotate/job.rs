@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::declaration::Output;
 use crate::secret::{FunctionName, Step};
 
-/// From the worker to the runner. With it: the old value, the new one and the one before the old one, each a file to be read from its beginning; the
-/// function's stdout and its stderr.
+/// From the worker to the runner. With it: the old value, the new one and the one before the old one, each a pipe; the function's stdout and its
+/// stderr; and the file in which the runner locks the secret's place.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
     /// Where functions are.
@@ -19,9 +19,11 @@ pub struct Job {
     pub secret: String,
     /// The id that the new version has, or is to have; empty where that is not known yet.
     pub version: String,
+    /// The place of the secret in the file that is locked.
+    pub place: u32,
 }
 
-/// From the runner to the process that becomes the function. The same files go with it.
+/// From the runner to the process that becomes the function. The same files go with it, but for the last.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Becoming {
     pub program: PathBuf,

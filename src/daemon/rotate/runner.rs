@@ -9,8 +9,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, setsid, waitpid};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -18,6 +20,7 @@ use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread
 use super::declaration::{Declaration, Output};
 use super::job::{Becoming, Job, Report};
 use crate::daemon::handover::Control;
+use crate::daemon::harden::close_all;
 use crate::daemon::mount::MountError;
 use crate::daemon::tended::SELF;
 use crate::daemon::worker::ignore_signals;
@@ -35,6 +38,8 @@ const FIRST_VALUE: i32 = 3;
 const OUT_OF_THE_WAY: i32 = 64;
 /// What a process that cannot become the function exits with, as shells do.
 const CANNOT_EXECUTE: i32 = 126;
+/// How often it is looked whether the place is free.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How long what was killed is waited for.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
@@ -44,13 +49,42 @@ pub fn run() -> Result<(), MountError> {
     ignore_signals()?;
     let control = Control::inherited().map_err(MountError::Handover)?;
     let Some((job, files)) = control.receive::<Job>().map_err(MountError::Handover)? else { return Ok(()) };
-    let report = match Declaration::of(&job.dir, &job.function, &job.secret) {
-        Ok(declared) => do_step(&job, &declared, files, &control),
-        Err(error) => Report::Refused(error.to_string()),
+    let declared = Declaration::of(&job.dir, &job.function, &job.secret);
+    let report = match (declared, <[OwnedFd; FILES + 1]>::try_from(files)) {
+        (Ok(declared), Ok([old, new, older, stdout, stderr, lock])) => match take_place(&lock, job.place) {
+            Ok(()) => do_step(&job, &declared, vec![old, new, older, stdout, stderr], &control),
+            Err(error) => {
+                Report::Failed(format!("the last step of the secret's rotation has not come to its end: {error}"))
+            }
+        },
+        (Ok(_), Err(_)) => Report::Failed("not all descriptors came".to_owned()),
+        (Err(error), _) => Report::Refused(error.to_string()),
     };
     // Nobody may be there to hear it.
     let _ = control.send(&report, &[]);
     Ok(())
+}
+
+/// Locks the secret's place, for as long as this process lives: a runner whose worker was killed may be on its way to its end still, with a function.
+fn take_place(lock: &OwnedFd, place: u32) -> io::Result<()> {
+    let place = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        // The first byte is nobody's.
+        l_start: libc::off_t::from(place) + 1,
+        l_len: 1,
+        l_pid: 0,
+    };
+    let end = Instant::now() + 3 * LAST_BREATH;
+    loop {
+        match fcntl(lock, FcntlArg::F_SETLK(&place)) {
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) if Instant::now() < end => {
+                thread::sleep(ASK_AGAIN)
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn do_step(job: &Job, declared: &Declaration, files: Vec<OwnedFd>, control: &Control) -> Report {
@@ -129,23 +163,23 @@ fn wait(child: &mut Child, control: &Control, time: Duration) -> io::Result<Opti
     }
 }
 
-/// Ends all that is left of a function, whatever it has started: each of them is a child of this process once its parent is gone.
+/// Ends all that is left of a function, whatever it has started: each of them is a child of this process once its parent is gone. All are killed
+/// before one is waited for, so that none of them starts another meanwhile.
 fn end_all() -> io::Result<()> {
     let end = Instant::now() + LAST_BREATH;
     loop {
         let list = std::fs::read_to_string("/proc/thread-self/children")?;
         let children: Vec<Pid> = list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
-        if children.is_empty() {
-            return Ok(());
+        let Some(first) = children.first() else { return Ok(()) };
+        for pid in &children {
+            // It may be gone already.
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        if let Ok(pidfd) = pidfd_open(*first, PidfdFlags::empty()) {
+            let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+            let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left));
         }
         for pid in children {
-            // It may be gone already.
-            let _ = kill_process(pid, Signal::KILL);
-            let pidfd = pidfd_open(pid, PidfdFlags::empty());
-            let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
-            if let Ok(pidfd) = pidfd {
-                let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left));
-            }
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
         if Instant::now() >= end {
@@ -163,18 +197,19 @@ pub fn become_function() -> Result<(), MountError> {
 }
 
 fn try_become() -> io::Result<()> {
-    // The descriptors that come take the lowest numbers that are free.
+    // The descriptors that come take the lowest numbers, which are free then.
+    close_all()?;
     let control = Control::from_fd(rustix::io::fcntl_dupfd_cloexec(io::stdin(), OUT_OF_THE_WAY)?);
     let Some((becoming, files)) = control.receive::<Becoming>()? else { return Ok(()) };
     let files = <[OwnedFd; FILES]>::try_from(files).map_err(|_| io::Error::other("not all descriptors came"))?;
     let [old, new, older, stdout, stderr] = files;
+    rustix::stdio::dup2_stderr(&stderr)?;
     for (value, number) in [&old, &new, &older].into_iter().zip(FIRST_VALUE..) {
         if value.as_raw_fd() != number {
             return Err(io::Error::other("a descriptor has another number"));
         }
         rustix::io::fcntl_setfd(value, rustix::io::FdFlags::empty())?;
     }
-    rustix::stdio::dup2_stderr(&stderr)?;
     setsid()?;
     take_identity(&becoming)?;
     // Not before: a change of identity takes it back. A function whose runner was killed is nobody's to end.

@@ -1,15 +1,15 @@
 //! The worker's hold on one step: what goes to the runner, and what comes back of it.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 use zeroize::Zeroize as _;
 
 use super::declaration::Output;
@@ -17,7 +17,8 @@ use super::job::{Job, Report};
 use super::runner::WORD;
 use crate::daemon::handover::Control;
 use crate::daemon::tended::SELF;
-use crate::secret::VALUE_MAX;
+use crate::id::NodeId;
+use crate::secret::{Step, VALUE_MAX};
 use crate::value::Value;
 use crate::vault::Task;
 
@@ -25,6 +26,8 @@ use crate::vault::Task;
 const SAID_MAX: usize = 4096;
 /// How often it is looked whether the step is still wanted.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+/// How long what is left in the pipes is read.
+const DRAIN: Duration = Duration::from_secs(2);
 /// What a function exits with that cannot do it as it is configured: EX_CONFIG of sysexits.h.
 const EX_CONFIG: i32 = 78;
 /// A shorter text is too common to be taken out of a message.
@@ -40,19 +43,21 @@ pub enum Outcome {
     Unwanted,
 }
 
-/// Has the step of `task` done by its function in `dir`. `wanted` is asked every now and then.
-pub fn run(dir: &Path, task: &Task, wanted: impl Fn() -> bool) -> Outcome {
-    match try_run(dir, task, wanted) {
+/// Has the step of `task`, for secret `id`, done by its function in `dir`. `lock` is the file in which the runner locks the secret's place.
+/// `wanted` is asked every now and then.
+pub fn run(dir: &Path, lock: &Path, id: NodeId, task: &Task, wanted: impl Fn() -> bool) -> Outcome {
+    match try_run(dir, lock, id, task, wanted) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Failed { why: format!("the function cannot be run: {error}"), for_good: false },
     }
 }
 
-fn try_run(dir: &Path, task: &Task, wanted: impl Fn() -> bool) -> io::Result<Outcome> {
+fn try_run(dir: &Path, lock: &Path, id: NodeId, task: &Task, wanted: impl Fn() -> bool) -> io::Result<Outcome> {
     let secret = [&task.target.instance, &task.target.secret].map(|part| part.as_deref().unwrap_or_default()).join("/");
     let version = task.version.as_ref().map_or_else(String::new, |id| id.as_str().to_owned());
-    let job = Job { dir: dir.to_owned(), function: task.function.clone(), step: task.step, secret, version };
-    let mut running = Running::start(&job, task)?;
+    let (dir, function, step) = (dir.to_owned(), task.function.clone(), task.at.step);
+    let job = Job { dir, function, step, secret, version, place: id.0 };
+    let mut running = Running::start(&job, lock, task)?;
     let report = loop {
         match running.look()? {
             Some(report) => break report,
@@ -60,7 +65,7 @@ fn try_run(dir: &Path, task: &Task, wanted: impl Fn() -> bool) -> io::Result<Out
             None => return Ok(Outcome::Unwanted),
         }
     };
-    running.drain()?;
+    running.drain(&wanted)?;
     Ok(judge(report, running, task))
 }
 
@@ -68,7 +73,10 @@ fn judge(report: Report, mut running: Running, task: &Task) -> Outcome {
     let printed = std::mem::replace(&mut running.printed, Value::empty());
     let failed = |why: String, for_good| Outcome::Failed { why, for_good };
     let (what, for_good) = match report {
-        Report::Exited { code: 0, output } if printed.len() <= VALUE_MAX => return Outcome::Done(printed, output),
+        // What the others print nobody looks at.
+        Report::Exited { code: 0, output } if printed.len() <= VALUE_MAX || task.at.step != Step::Create => {
+            return Outcome::Done(printed, output);
+        }
         Report::Exited { code: 0, .. } => {
             return failed(format!("the function has printed more than {VALUE_MAX} bytes"), true);
         }
@@ -78,25 +86,28 @@ fn judge(report: Report, mut running: Running, task: &Task) -> Outcome {
         Report::Refused(why) => return failed(why, true),
         Report::Failed(why) => return failed(why, false),
     };
-    let line = masked(last_line(&running.said), task);
+    let line = last_line(&running.said, running.is_cut, task);
     failed(if line.is_empty() { what } else { format!("{line} ({what})") }, for_good)
 }
 
-/// The last line of what a function said that has something in it.
-fn last_line(said: &[u8]) -> String {
+/// The last line of what a function said that has something in it, without the values that it was given, which it must not say. Of a line whose
+/// beginning is not there any more nobody knows what it says.
+fn last_line(said: &[u8], is_cut: bool, task: &Task) -> String {
     let text = String::from_utf8_lossy(said);
-    text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
+    let lines = text.lines().map(str::trim).enumerate();
+    match lines.filter(|(_, line)| !line.is_empty()).last() {
+        Some((0, _)) if is_cut => "its last line is too long to be shown".to_owned(),
+        Some((_, line)) => masked(line.to_owned(), task),
+        None => String::new(),
+    }
 }
 
-/// The line without the values that the function was given, which it must not say; nor the texts in them.
 fn masked(line: String, task: &Task) -> String {
-    let values = [Some(&task.old), task.new.as_ref(), task.older.as_ref()];
-    let texts = values.into_iter().flatten().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-    // Members and lines are what stands between these.
-    let parts = texts.flat_map(|text| text.split(['"', '\n']).chain([text]));
-    let mut parts: Vec<&str> = parts.map(str::trim).filter(|part| part.len() >= MASKED_MIN).collect();
-    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
-    parts.into_iter().fold(line, |line, part| if line.contains(part) { line.replace(part, "***") } else { line })
+    let texts = task.texts();
+    let texts = texts.iter().filter_map(|text| std::str::from_utf8(text.as_bytes()).ok()).map(str::trim);
+    let mut texts: Vec<&str> = texts.filter(|text| text.len() >= MASKED_MIN).collect();
+    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    texts.into_iter().fold(line, |line, text| if line.contains(text) { line.replace(text, "***") } else { line })
 }
 
 /// A runner, and what it has brought so far.
@@ -108,10 +119,20 @@ struct Running {
     stderr: Option<File>,
     printed: Value,
     said: Vec<u8>,
+    /// Whether something stood before what is in `said`.
+    is_cut: bool,
 }
 
 impl Running {
-    fn start(job: &Job, task: &Task) -> io::Result<Self> {
+    fn start(job: &Job, lock: &Path, task: &Task) -> io::Result<Self> {
+        let lock = OwnedFd::from(OpenOptions::new().read(true).write(true).open(lock)?);
+        let [(stdout, its_stdout), (stderr, its_stderr)] =
+            [pipe_with(PipeFlags::CLOEXEC)?, pipe_with(PipeFlags::CLOEXEC)?];
+        let mut files = Vec::new();
+        for value in [Some(&task.old), task.new.as_ref(), task.older.as_ref()] {
+            files.push(pipe_of(value.map_or(&[][..], Value::as_bytes))?);
+        }
+        files.extend([its_stdout, its_stderr, lock]);
         let (control, its) = Control::pair()?;
         let child = Command::new(SELF)
             .arg0(env!("CARGO_PKG_NAME"))
@@ -120,18 +141,12 @@ impl Running {
             .stdout(Stdio::null())
             .env_clear()
             .spawn()?;
-        let [(stdout, its_stdout), (stderr, its_stderr)] =
-            [pipe_with(PipeFlags::CLOEXEC)?, pipe_with(PipeFlags::CLOEXEC)?];
-        let values = [Some(&task.old), task.new.as_ref(), task.older.as_ref()];
-        let mut files = Vec::new();
-        for value in values {
-            files.push(file_of(value.map_or(&[][..], Value::as_bytes))?);
-        }
-        files.extend([its_stdout, its_stderr]);
-        let files: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
-        control.send(job, &files)?;
         let (stdout, stderr) = (Some(File::from(stdout)), Some(File::from(stderr)));
-        Ok(Self { control: Some(control), child, stdout, stderr, printed: Value::empty(), said: Vec::new() })
+        let (printed, said) = (Value::empty(), Vec::new());
+        let running = Self { control: Some(control), child, stdout, stderr, printed, said, is_cut: false };
+        let files: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
+        running.control.as_ref().map_or(Ok(()), |control| control.send(job, &files))?;
+        Ok(running)
     }
 
     /// Waits a moment for what comes next; how the step ended, once it has.
@@ -169,13 +184,16 @@ impl Running {
         Ok(ready)
     }
 
-    /// What waits in the pipes when all is over. Where the runner was killed, a function may still have their other ends.
-    fn drain(&mut self) -> io::Result<()> {
-        while let Some(pipe) = self.stdout.as_ref().or(self.stderr.as_ref()) {
-            if poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&LOOK))? == 0 {
-                return Ok(());
+    /// What waits in the pipes when all is over. Where the runner was killed, what its function has started may have their other ends still.
+    fn drain(&mut self, wanted: &impl Fn() -> bool) -> io::Result<()> {
+        let end = Instant::now() + DRAIN;
+        while (self.stdout.is_some() || self.stderr.is_some()) && Instant::now() < end && wanted() {
+            let [_, out, err] = self.ready()?;
+            match (out, err) {
+                (true, _) => self.read_stdout()?,
+                (false, true) => self.read_stderr()?,
+                (false, false) => break,
             }
-            if self.stdout.is_some() { self.read_stdout()? } else { self.read_stderr()? }
         }
         Ok(())
     }
@@ -201,6 +219,7 @@ impl Running {
         let len = pipe.read(&mut bytes)?;
         self.said.extend_from_slice(&bytes[..len]);
         let surplus = self.said.len().saturating_sub(SAID_MAX);
+        self.is_cut |= surplus > 0;
         self.said.drain(..surplus);
         if len == 0 {
             self.stderr = None;
@@ -220,12 +239,12 @@ impl Drop for Running {
     }
 }
 
-/// A file with these bytes, to be read by whoever has the descriptor, and by nobody else.
-fn file_of(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create("kmsfs-value", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    fchmod(&file, Mode::empty())?;
-    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
-    Ok(file.into())
+/// A pipe with these bytes, which are read once. Pipes are in memory that never goes to a swap device, and nobody else can open one.
+fn pipe_of(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    if fcntl_getpipe_size(&writer)? < bytes.len() {
+        fcntl_setpipe_size(&writer, bytes.len())?;
+    }
+    File::from(writer).write_all(bytes)?;
+    Ok(reader)
 }

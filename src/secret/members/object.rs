@@ -62,6 +62,11 @@ impl<'a> Object<'a> {
         self.members.iter().map(|member| member.name.to_string()).collect()
     }
 
+    /// All members as they stand in the text.
+    pub fn raws(&self) -> impl Iterator<Item = &'a str> {
+        self.members.iter().map(|member| member.raw)
+    }
+
     /// Those that stand in `fields/`.
     pub(super) fn shown(&self) -> impl Iterator<Item = &Member<'a>> {
         self.members.iter().filter(|member| is_shown(&member.name))

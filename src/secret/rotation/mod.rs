@@ -23,6 +23,9 @@ use crate::time::{Moment, Timestamp};
 pub struct Rotation {
     /// By which, and how often.
     pub plan: Plan,
+    /// How many runs have begun.
+    #[serde(default)]
+    pub runs: u32,
     /// When a run begins by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Moment>,
@@ -48,9 +51,23 @@ pub enum Step {
     Finish,
 }
 
+/// Where a run stands. What is done for it elsewhere counts only where it stands there still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtStep {
+    /// The number of the run,
+    pub run: u32,
+    /// and when that began: a plan that was taken away and set again counts anew.
+    pub begun: Timestamp,
+    /// The step that is next, or being done.
+    pub step: Step,
+}
+
 /// A run that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
+    /// Its number: no two of a secret have the same.
+    #[serde(default)]
+    pub no: u32,
     /// The step that is next, or being done.
     pub step: Step,
     /// When it began.
@@ -124,6 +141,13 @@ impl RunOutcome {
             RunOutcome::Failed => "failed",
             RunOutcome::Cancelled => "cancelled",
         }
+    }
+}
+
+impl Run {
+    /// Where it stands.
+    pub fn at(&self) -> AtStep {
+        AtStep { run: self.no, begun: self.begun, step: self.step }
     }
 }
 

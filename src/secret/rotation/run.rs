@@ -1,6 +1,6 @@
 //! How a run goes on: from step to step, or to a failure.
 
-use super::{Ended, Plan, Rotation, Run, RunOutcome, Step};
+use super::{AtStep, Ended, Plan, Rotation, Run, RunOutcome, Step};
 use crate::id::VersionNo;
 use crate::secret::{Change, Put, PutOutcome, Refusal, Secret, StageLabel, VersionId, change};
 use crate::time::Moment;
@@ -9,12 +9,13 @@ use crate::time::Moment;
 const BACKOFF: u64 = 10 * 1_000_000_000;
 /// The longest wait.
 const BACKOFF_MAX: u64 = 3_600 * 1_000_000_000;
-/// So often a step is tried: the last time some 20 minutes after the first, which is longer than most services are down.
+/// So often `create` is tried, the last time some 20 minutes after the first. What may have been set is tried for ever: it is of use only
+/// once it is current.
 const TRIES: u32 = 8;
 /// Longest error that is kept, in bytes.
 const ERROR_MAX: usize = 512;
 
-/// Has the secret rotated as `plan` says; `None` by no function. What runs is cancelled first.
+/// Has the secret rotated as `plan` says; `None` by no function. Refused while another function's run is under way.
 pub fn set_rotation(secret: &Secret, plan: Option<Plan>, now: Moment) -> Result<Change, Refusal> {
     secret.not_scheduled()?;
     let mut after = secret.clone();
@@ -28,8 +29,9 @@ pub fn set_rotation(secret: &Secret, plan: Option<Plan>, now: Moment) -> Result<
         (Some(plan), before) => {
             let next = plan.every.map(|every| now.plus_seconds(every.seconds()));
             let same = before.filter(|before| before.plan.function == plan.function);
+            let runs = same.as_ref().map_or(0, |before| before.runs);
             let (run, last) = same.map_or((None, None), |before| (before.run, before.last));
-            Some(Rotation { plan, next, run, last })
+            Some(Rotation { plan, runs, next, run, last })
         }
     };
     if after.rotation != secret.rotation {
@@ -38,7 +40,7 @@ pub fn set_rotation(secret: &Secret, plan: Option<Plan>, now: Moment) -> Result<
     Ok(Change::of(after))
 }
 
-/// RotateSecret: begins a run, or goes on with one that is stuck. Where `id` is a version already nothing happens, as KMS has it.
+/// RotateSecret: begins a run, or goes on with one that is stuck or waits for its next try. Where `id` is a version already nothing happens, as KMS has it.
 pub fn begin_rotation(secret: &Secret, id: Option<VersionId>, now: Moment) -> Result<Change, Refusal> {
     secret.not_scheduled()?;
     let rotation = secret.rotation.as_ref().ok_or(Refusal::NoRotation)?;
@@ -46,12 +48,17 @@ pub fn begin_rotation(secret: &Secret, id: Option<VersionId>, now: Moment) -> Re
     if id.as_ref().is_some_and(|id| secret.version(id).is_some()) {
         return Ok(Change::of(secret.clone()));
     }
-    if rotation.running().is_some() {
-        return Err(Refusal::RotationUnderWay);
+    if let Some(run) = rotation.running() {
+        // One that waits for its next try has it now.
+        let run = Run { again: None, ..run.clone() };
+        let waits = rotation.running().is_some_and(|run| run.again.is_some());
+        let rotation = Rotation { run: Some(run), ..rotation.clone() };
+        return if waits { Ok(with(secret, rotation)) } else { Err(Refusal::RotationUnderWay) };
     }
     let stuck = rotation.run.clone().filter(|run| goes_on(secret, run));
     let older = secret.stages.get(&StageLabel::previous());
     let fresh = Run {
+        no: rotation.runs + 1,
         step: Step::Create,
         begun: now.wall,
         id,
@@ -66,10 +73,10 @@ pub fn begin_rotation(secret: &Secret, id: Option<VersionId>, now: Moment) -> Re
     let run = stuck.map_or(fresh, |run| {
         // What its test does not find may have been lost since it was set.
         let step = if run.step == Step::Test { Step::Set } else { run.step };
-        Run { step, failures: 0, again: None, stuck: false, ..run }
+        Run { no: rotation.runs + 1, step, failures: 0, again: None, stuck: false, ..run }
     });
     let next = rotation.plan.every.map(|every| now.plus_seconds(every.seconds()));
-    Ok(with(secret, Rotation { run: Some(run), next, ..rotation.clone() }))
+    Ok(with(secret, Rotation { runs: rotation.runs + 1, run: Some(run), next, ..rotation.clone() }))
 }
 
 /// Whether a run that is stuck has something to go on with: a new version, in the place that it was made for.
@@ -83,8 +90,11 @@ fn goes_on(secret: &Secret, run: &Run) -> bool {
 }
 
 /// The new version of the run that is at `create`: `put`, without being current.
-pub fn put_pending(secret: &Secret, put: Put<'_>, now: Moment) -> Result<Change, Refusal> {
-    let (rotation, run) = at_step(secret, Step::Create)?;
+pub fn put_pending(secret: &Secret, at: AtStep, put: Put<'_>, now: Moment) -> Result<Change, Refusal> {
+    let (rotation, run) = at_step(secret, at)?;
+    if run.step != Step::Create {
+        return Err(Refusal::NoRotationRuns);
+    }
     let put = Put { id: run.id.clone(), stages: Some(vec![StageLabel::pending()]), if_current: None, ..put };
     let PutOutcome::Added(mut change) = change::put(secret, put, now.wall)? else {
         // Somebody has taken the id meanwhile.
@@ -96,12 +106,12 @@ pub fn put_pending(secret: &Secret, put: Put<'_>, now: Moment) -> Result<Change,
     Ok(change)
 }
 
-/// `step` is done: the next one is. Behind `test` the new version is promoted, behind `finish` the run has come to its end.
-pub fn next_step(secret: &Secret, step: Step, now: Moment) -> Result<Change, Refusal> {
-    let (rotation, run) = at_step(secret, step)?;
+/// The step is done: the next one is. Behind `test` the new version is promoted, behind `finish` the run has come to its end.
+pub fn next_step(secret: &Secret, at: AtStep, now: Moment) -> Result<Change, Refusal> {
+    let (rotation, run) = at_step(secret, at)?;
     let new = run.new.filter(|new| secret.version_no(*new).is_some()).ok_or(Refusal::NoSuchVersion)?;
     let to = |step| Run { step, failures: 0, again: None, error: None, ..run.clone() };
-    match step {
+    match at.step {
         Step::Create => Err(Refusal::NoRotationRuns),
         Step::Set => Ok(with(secret, Rotation { run: Some(to(Step::Test)), ..rotation })),
         Step::Test => {
@@ -128,11 +138,11 @@ fn promote(secret: &Secret, old: VersionNo, new: VersionNo, now: Moment) -> Resu
     Ok(after)
 }
 
-/// `step` has failed, and is tried again later; where it failed `for_good`, or too often, the run is stuck.
-pub fn fail_step(secret: &Secret, step: Step, error: &str, for_good: bool, now: Moment) -> Result<Change, Refusal> {
-    let (rotation, run) = at_step(secret, step)?;
+/// The step has failed, and is tried again later; where it failed `for_good`, or `create` too often, the run is stuck.
+pub fn fail_step(secret: &Secret, at: AtStep, error: &str, for_good: bool, now: Moment) -> Result<Change, Refusal> {
+    let (rotation, run) = at_step(secret, at)?;
     let (failures, error) = (run.failures + 1, Some(shortened(error)));
-    let stuck = for_good || failures >= TRIES;
+    let stuck = for_good || run.step == Step::Create && failures >= TRIES;
     let wait = BACKOFF.saturating_mul(1 << (failures - 1).min(32)).min(BACKOFF_MAX);
     let again = (!stuck).then(|| now.plus_nanos(wait));
     let last = Ended { at: now.wall, outcome: RunOutcome::Failed, error: error.clone() };
@@ -148,11 +158,11 @@ pub fn cancel_rotation(secret: &Secret, now: Moment) -> Result<Change, Refusal> 
     Ok(with(secret, Rotation { run: None, last, ..rotation }))
 }
 
-/// The rotation of `secret`, whose run is at `step`. Another one means that somebody has cancelled it, or was quicker.
-fn at_step(secret: &Secret, step: Step) -> Result<(Rotation, Run), Refusal> {
+/// The rotation of `secret`, whose run stands there. Another one means that somebody has cancelled it, or was quicker.
+fn at_step(secret: &Secret, at: AtStep) -> Result<(Rotation, Run), Refusal> {
     secret.not_scheduled()?;
     let rotation = secret.rotation.clone().ok_or(Refusal::NoRotationRuns)?;
-    let run = rotation.running().filter(|run| run.step == step).cloned().ok_or(Refusal::NoRotationRuns)?;
+    let run = rotation.running().filter(|run| run.at() == at).cloned().ok_or(Refusal::NoRotationRuns)?;
     Ok((rotation, run))
 }
 

@@ -43,7 +43,8 @@ const LOG_SUFFIX: &str = "-wal";
 const LOG_INDEX_SUFFIX: &str = "-shm";
 /// The database while it is being made: it gets its name when it is complete.
 const UNFINISHED: &str = "store.db.new";
-const LOCK: &str = "store.lock";
+/// The file in a store's directory that is locked for as long as the store is open.
+pub const LOCK: &str = "store.lock";
 const BALLAST: &str = "ballast";
 
 /// A store on the local disk.
