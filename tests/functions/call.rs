@@ -69,6 +69,12 @@ impl Function {
         self
     }
 
+    /// With an entry for its secret in the setting `name`.
+    pub fn binding(self, name: &str, to: &str) -> Self {
+        let entry = format!("{}:{to}", self.secret);
+        self.with(name, entry)
+    }
+
     pub fn with_path(self, name: &str, value: &Path) -> Self {
         self.with(name, value.to_str().unwrap())
     }
