@@ -27,6 +27,7 @@ const OPEN_AND_BECOME: &str = r#"
 exec 3<"/proc/$1/fd/$2" 4<"/proc/$1/fd/$3" 5<"/proc/$1/fd/$4"
 shift 4
 cd /
+umask 077
 exec "$@"
 "#;
 
