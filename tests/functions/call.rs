@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_cre
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cmdlines;
-use crate::declaration::Declaration;
+use crate::declaration::{Declaration, Output};
 use crate::room::{Said, is_root};
 use crate::secret::{self, Values};
 use crate::services::Account;
@@ -170,6 +170,7 @@ impl Function {
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LANG", "C.UTF-8").env("HOME", home).env("USER", name).env("LOGNAME", name);
         command.env("SHELL", "/bin/sh").env("KMSFS_SECRET", &self.secret).env("KMSFS_VERSION", "v2");
+        command.env("KMSFS_OUTPUT", if self.declaration.output == Output::Members { "members" } else { "value" });
         command.envs(&self.declaration.env);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Call { child, _memory: memory }
