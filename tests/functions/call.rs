@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_cre
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cmdlines;
-use crate::declaration::Declaration;
+use crate::declaration::{Declaration, Output};
 use crate::room::{Said, is_root};
 use crate::secret::{self, Values};
 use crate::services::Account;
@@ -27,6 +27,7 @@ const OPEN_AND_BECOME: &str = r#"
 exec 3<"/proc/$1/fd/$2" 4<"/proc/$1/fd/$3" 5<"/proc/$1/fd/$4"
 shift 4
 cd /
+umask 077
 exec "$@"
 "#;
 
@@ -67,6 +68,12 @@ impl Function {
     pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Self {
         self.declaration.env.insert(name.to_owned(), value.as_ref().to_owned());
         self
+    }
+
+    /// With an entry for its secret in the setting `name`.
+    pub fn binding(self, name: &str, to: &str) -> Self {
+        let entry = format!("{}:{to}", self.secret);
+        self.with(name, entry)
     }
 
     pub fn with_path(self, name: &str, value: &Path) -> Self {
@@ -163,6 +170,7 @@ impl Function {
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LANG", "C.UTF-8").env("HOME", home).env("USER", name).env("LOGNAME", name);
         command.env("SHELL", "/bin/sh").env("KMSFS_SECRET", &self.secret).env("KMSFS_VERSION", "v2");
+        command.env("KMSFS_OUTPUT", if self.declaration.output == Output::Members { "members" } else { "value" });
         command.envs(&self.declaration.env);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Call { child, _memory: memory }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::call::Function;
 use crate::declaration::{documented, is_declaration, shellcheck, shipped};
@@ -47,11 +48,17 @@ fn the_example_of_the_page_works() {
     function.fails("test", &Values::of("old token"), 1, "not in /var/lib/api/tokens");
     let tokens = dir.path().join("tokens");
     let function = function.with_path("TOKENS", &tokens);
+    fs::write(&tokens, "").unwrap();
+    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o644)).unwrap();
+    account.owns(&tokens);
     let mut values = Values::of("old token");
     values.create(&function);
     for step in ["set", "set", "test", "finish", "finish"] {
         function.done(step, &values);
     }
-    assert_eq!(fs::read_to_string(tokens).unwrap().lines().count(), 2);
+    assert_eq!(fs::read_to_string(&tokens).unwrap().lines().count(), 2);
+    assert_eq!(fs::metadata(&tokens).unwrap().permissions().mode() & 0o7777, 0o644, "the service still reads it");
+    fs::remove_file(&tokens).unwrap();
+    function.done("set", &values);
     function.with("TOKENS", "").fails("create", &values, 78, "TOKENS");
 }

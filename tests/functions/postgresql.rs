@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::call::Function;
+use crate::call::{Function, STEPS};
 use crate::secret::Values;
 use crate::services::Postgres;
 
@@ -45,7 +45,7 @@ pub fn function(postgres: &Postgres) -> Function {
 /// A server with `app`, and the function that may change it.
 pub fn with_app() -> (Postgres, Function, Values) {
     let postgres = server();
-    let function = function(&postgres).with("ROLES", "reports,app");
+    let function = function(&postgres).binding("ROLES", "app");
     (postgres, function, Values::of_members("app", "app-old-password"))
 }
 
@@ -85,7 +85,7 @@ fn a_role_gets_a_new_password_that_no_log_has() {
 #[test]
 fn of_two_roles_one_is_always_valid() {
     let postgres = server();
-    let function = function(&postgres).with("USERS", "app,app_clone");
+    let function = function(&postgres).binding("USERS", "app,app_clone");
     let current = Mutex::new(Values::of_members("app", "app-old-password"));
     let (logins, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failures = thread::scope(|scope| {
@@ -148,8 +148,8 @@ impl Drop for Ends<'_> {
 fn only_declared_roles_are_touched_whatever_the_secret_says() {
     let postgres = server();
     let before = roles(&postgres);
-    let single = function(&postgres).with("ROLES", "app");
-    let pair = function(&postgres).with("USERS", "app,app_clone");
+    let single = function(&postgres).binding("ROLES", "app");
+    let pair = function(&postgres).binding("USERS", "app,app_clone");
     for username in FOREIGN {
         let mut values = Values::of_members(username, "app-old-password");
         values.new = values.old.clone();
@@ -162,11 +162,39 @@ fn only_declared_roles_are_touched_whatever_the_secret_says() {
     assert!(!std::path::Path::new("/tmp/kmsfs-injected").exists());
 }
 
+/// Whoever may write one of two secrets gets at nothing of the other one's by it.
+#[test]
+fn no_secret_takes_the_role_of_another_one() {
+    let postgres = server();
+    let before = roles(&postgres);
+    let single = "prod/db/a=b:app prod/db/a:bystander";
+    let pairs = "prod/db/a=b:app,app_clone prod/db/a:bystander,reports";
+    for (setting, entries) in [("ROLES", single), ("USERS", pairs)] {
+        let of = |secret: &str| function(&postgres).with(setting, entries).rotating(secret);
+        for (secret, own, others) in [("prod/db/a=b", "app", "bystander"), ("prod/db/a", "bystander", "app")] {
+            let mut values = Values::of_members(others, "another-password");
+            values.new = values.old.clone();
+            for step in ["create", "set", "test"] {
+                of(secret).fails(step, &values, 78, "`username`");
+            }
+            Values::of_members(own, "another-password").create(&of(secret));
+        }
+        let mut values = Values::of_members("app", "another-password");
+        values.new = values.old.clone();
+        for secret in ["prod/db/b", "prod/db/a=", "prod/db/*", "db/a", "prod/db/a=b/c"] {
+            for step in STEPS {
+                of(secret).fails(step, &values, 78, "has no entry for this secret");
+            }
+        }
+    }
+    assert_eq!(roles(&postgres), before, "nothing has changed");
+}
+
 #[test]
 fn odd_values_are_refused_and_odd_passwords_are_replaced() {
     let postgres = server();
     let before = roles(&postgres);
-    let single = function(&postgres).with("ROLES", "app");
+    let single = function(&postgres).binding("ROLES", "app");
     let odd: [&[u8]; 9] = [
         b"",
         b"app",
@@ -210,17 +238,28 @@ fn what_cannot_be_done_is_said_before_anything_changes() {
             .iter()
             .fold(super::postgresql::function(&postgres), |function, (name, value)| function.with(name, value))
     };
-    let database = shipped(&[("ROLES", "app"), ("TEST_DATABASE", "nowhere")]);
+    let app = ("ROLES", "prod/db/web.example:app");
+    let database = shipped(&[app, ("TEST_DATABASE", "nowhere")]);
     database.fails("set", &values, 78, "has no database TEST_DATABASE");
-    shipped(&[("ROLES", "app"), ("TEST_PORT", "1")]).fails("set", &values, 1, "Connection refused");
-    shipped(&[("ROLES", "app"), ("PGHOST", "/nowhere")]).fails("set", &values, 1, "cannot look at the role app");
+    shipped(&[app, ("TEST_PORT", "1")]).fails("set", &values, 1, "Connection refused");
+    shipped(&[app, ("PGHOST", "/nowhere")]).fails("set", &values, 1, "cannot look at the role app");
     shipped(&[]).fails("create", &values, 78, "either ROLES or USERS");
-    shipped(&[("ROLES", "app"), ("USERS", "app,b")]).fails("create", &values, 78, "either ROLES or USERS");
-    shipped(&[("USERS", "app,app")]).fails("create", &values, 78, "two different roles");
-    shipped(&[("ROLES", "app"), ("LENGTH", "15")]).fails("create", &values, 78, "LENGTH");
+    shipped(&[app, ("USERS", "prod/db/web.example:app,b")]).fails("create", &values, 78, "either ROLES or USERS");
+    shipped(&[app, ("LENGTH", "15")]).fails("create", &values, 78, "LENGTH");
+    for odd in ["app", "app,", ",app", "app,app", "app,b,c", "app,,b"] {
+        shipped(&[]).binding("USERS", odd).fails("create", &values, 78, "two different roles");
+    }
+    shipped(&[]).binding("ROLES", "app,reports").fails("create", &values, 78, "more than one role");
+    for bare in ["app", "app,app_clone", ":app", "*", "prod/db/web.example:", "prod/db/web.example:app:b", "p/x:a b"] {
+        for setting in ["ROLES", "USERS"] {
+            shipped(&[(setting, bare)]).fails("create", &values, 78, "is not of entries INSTANCE/NAME:ROLE");
+        }
+    }
+    let twice = "prod/db/web.example:app prod/db/web.example:reports";
+    shipped(&[("ROLES", twice)]).fails("create", &values, 78, "two entries");
     let mut gone = Values::of_members("reports", "app-old-password");
     gone.new = gone.old.clone();
-    function.fails("set", &gone, 78, "there is no role reports");
+    shipped(&[]).binding("ROLES", "reports").fails("set", &gone, 78, "there is no role reports");
     assert_eq!(roles(&postgres), before);
     for (change, back, words) in
         [("NOLOGIN", "LOGIN", "may not log in"), ("VALID UNTIL '2020-01-01'", "VALID UNTIL 'infinity'", "VALID UNTIL")]

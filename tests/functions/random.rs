@@ -63,5 +63,9 @@ fn what_is_configured_wrongly_is_not_tried_again() {
             function.fails("create", &Values::default(), 78, name);
         }
     }
+    let member = Function::shipped("random").with("MEMBER", "password");
+    member.fails("create", &Values::default(), 78, "MEMBER needs output=members");
+    let value = Function::shipped("random-member").with("MEMBER", "");
+    value.fails("create", &Values::of("{}"), 78, "output=members in the declaration needs MEMBER");
     Function::shipped("random").fails("promote", &Values::default(), 78, "none of create, set, test, finish");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::call::Function;
+use crate::call::{Function, STEPS};
 use crate::secret::Values;
 use crate::services::{Account, Redis};
 
@@ -24,7 +24,7 @@ pub fn password_file(redis: &Redis, password: &str) -> PathBuf {
 }
 
 fn function(redis: &Redis) -> Function {
-    let function = Function::shipped("redis").with("USERS", "app,asleep,gone").with("ADMIN_USER", "rotator");
+    let function = Function::shipped("redis").binding("USERS", "app").with("ADMIN_USER", "rotator");
     let function = function.with_path("ADMIN_PASSWORD_FILE", &password_file(redis, "rotator-password"));
     function.with_path("REDIS_SOCKET", &redis.socket())
 }
@@ -66,7 +66,7 @@ fn the_old_password_and_the_new_one_log_in_until_the_next_rotation() {
 #[test]
 fn it_also_comes_by_the_network_as_nobody() {
     let redis = Redis::start("user app on >app-old-password +ping\n", true);
-    let function = Function::shipped("redis").with("USERS", "app").with("REDIS_PORT", redis.port.to_string());
+    let function = Function::shipped("redis").binding("USERS", "app").with("REDIS_PORT", redis.port.to_string());
     let mut values = Values::of_members("app", "app-old-password");
     values.create(&function);
     for step in ["set", "test", "finish"] {
@@ -109,6 +109,38 @@ fn only_declared_users_are_touched_whatever_the_secret_says() {
     }
 }
 
+/// Whoever may write one of two secrets gets at nothing of the other one's by it.
+#[test]
+fn no_secret_takes_the_user_of_another_one() {
+    let (redis, function, _) = with_app();
+    let mut function = function.with("USERS", "prod/db/a=b:app prod/db/a:bystander");
+    let acl = redis.dir.path().join("users.acl");
+    let before = fs::read(&acl).unwrap();
+    for (secret, own, others) in [("prod/db/a=b", "app", "bystander"), ("prod/db/a", "bystander", "app")] {
+        function = function.rotating(secret);
+        let mut values = Values::of_members(others, "another-password");
+        values.new = values.old.clone();
+        for step in ["create", "set", "test"] {
+            function.fails(step, &values, 78, "`username`");
+        }
+        // Nor with the new value alone.
+        values.old = Values::of_members(own, "another-password").old;
+        function.fails("set", &values, 78, "`username`");
+        values.create(&function);
+    }
+    let mut values = Values::of_members("app", "another-password");
+    values.new = values.old.clone();
+    for secret in ["prod/db/b", "prod/db/a=", "prod/db/*", "db/a", "prod/db/a=b/c"] {
+        function = function.rotating(secret);
+        for step in STEPS {
+            function.fails(step, &values, 78, "has no entry for this secret");
+        }
+    }
+    assert_eq!(fs::read(&acl).unwrap(), before, "nothing has changed");
+    assert!(redis.lets_in("app", "app-older-password") && redis.lets_in("bystander", "bystander-password"));
+    assert!(!redis.lets_in("app", "another-password") && !redis.lets_in("bystander", "another-password"));
+}
+
 #[test]
 fn what_cannot_be_done_is_said_and_changes_nothing() {
     let (mut redis, function, mut values) = with_app();
@@ -116,7 +148,7 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     for (username, words) in [("gone", "there is no user gone"), ("asleep", "the user asleep is off")] {
         let mut values = Values::of_members(username, "app-old-password");
         values.new = values.old.clone();
-        function.fails("set", &values, 78, words);
+        super::redis::function(&redis).binding("USERS", username).fails("set", &values, 78, words);
     }
     function.fails("test", &values, 1, "WRONGPASS");
     let file = password_file(&redis, "wrong-password");
@@ -133,7 +165,12 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     of(&[("PERSIST", "config")]).fails("set", &values, 78, "PERSIST=acl-file");
     of(&[("PERSIST", "yes")]).fails("set", &values, 78, "PERSIST is none of");
     of(&[("ADMIN_PASSWORD_FILE", "")]).fails("set", &values, 78, "ADMIN_PASSWORD_FILE is not");
-    of(&[("USERS", "")]).fails("create", &values, 78, "USERS");
+    of(&[("USERS", "")]).fails("create", &values, 78, "USERS has no entry");
+    of(&[]).binding("USERS", "app,asleep").fails("create", &values, 78, "more than one user");
+    for bare in ["app", "app,asleep", ":app", "*", "prod/db/web.example:", "prod/db/web.example:app:b", "p/x:a b"] {
+        of(&[("USERS", bare)]).fails("create", &values, 78, "USERS is not of entries INSTANCE/NAME:USER");
+    }
+    of(&[("USERS", "prod/db/web.example:app prod/db/web.example:b")]).fails("create", &values, 78, "two entries");
     of(&[("ADMIN_USER", ""), ("ADMIN_PASSWORD_FILE", "")]).fails("set", &values, 1, "NOAUTH");
     of(&[("REDIS_SOCKET", ""), ("REDIS_PORT", "1")]).fails(
         "set",

@@ -169,7 +169,7 @@ fn clients_of_postgresql_never_fail_to_log_in() {
         postgres.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}-old-password'"));
     }
     let declared = format!(
-        "user=postgres\nenv.USERS=app,app_clone\nenv.PGHOST={}\nenv.PGPORT={}\n",
+        "user=postgres\nenv.USERS=prod/db:app,app_clone\nenv.PGHOST={}\nenv.PGPORT={}\n",
         postgres.dir.path().display(),
         postgres.port
     );
@@ -182,7 +182,7 @@ fn clients_of_redis_never_fail_to_log_in() {
     let redis = Redis::start(USERS, true);
     let file = redis::password_file(&redis, "rotator-password");
     let declared = format!(
-        "user=redis\nenv.USERS=app\nenv.ADMIN_USER=rotator\nenv.ADMIN_PASSWORD_FILE={}\nenv.REDIS_SOCKET={}\nenv.PERSIST=acl-file\n",
+        "user=redis\nenv.USERS=prod/db:app\nenv.ADMIN_USER=rotator\nenv.ADMIN_PASSWORD_FILE={}\nenv.REDIS_SOCKET={}\nenv.PERSIST=acl-file\n",
         file.display(),
         redis.socket().display()
     );

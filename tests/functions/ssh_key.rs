@@ -138,6 +138,50 @@ fn what_cannot_be_done_is_said() {
     assert!(sshd.lets_in(&values.new));
 }
 
+/// Whoever can put a symbolic link where the function writes would choose what it writes to.
+#[test]
+fn nothing_is_written_where_somebody_else_leads_to() {
+    let (sshd, function) = with_sshd();
+    let mut values = Values::of("none");
+    values.create(&function);
+    let of_root = tempfile::Builder::new().prefix("kmsfs-test-").tempdir().unwrap();
+    fs::set_permissions(of_root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let target = of_root.path().join("authorized_keys");
+    fs::write(&target, "# root's\n").unwrap();
+    symlink(of_root.path(), sshd.at("dir")).unwrap();
+    symlink(&target, sshd.at("link")).unwrap();
+    // A function that is root's, in a directory of the user's: by itself, by a link in it, by a link to a directory.
+    for path in ["authorized_keys", "link", "dir/authorized_keys"] {
+        let as_root = super::ssh_key::function(&sshd).running_as("root").with_path("AUTHORIZED_KEYS", &sshd.at(path));
+        for step in ["set", "test", "finish"] {
+            as_root.fails(step, &values, 78, "is somebody else's");
+        }
+    }
+    // And the user's own, in a directory of root's, or in one of its own that everybody may write.
+    let elsewhere = super::ssh_key::function(&sshd).with_path("AUTHORIZED_KEYS", &target);
+    elsewhere.fails("set", &values, 78, "is not the directory of postgres");
+    fs::set_permissions(sshd.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    function.fails("set", &values, 78, "others may write it");
+    fs::set_permissions(sshd.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(fs::read_to_string(&target).unwrap(), "# root's\n");
+    assert_eq!(fs::read_to_string(sshd.at("authorized_keys")).unwrap(), "");
+    // What lies where the new file is made is replaced, and not followed.
+    let victim = sshd.at("victim");
+    fs::write(&victim, "as it was").unwrap();
+    sshd.account.owns(&victim);
+    for step in ["set", "finish"] {
+        symlink(&victim, sshd.at("authorized_keys.kmsfs-new")).unwrap();
+        function.done(step, &values);
+        assert!(fs::symlink_metadata(sshd.at("authorized_keys.kmsfs-new")).is_err(), "{step}");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was");
+    assert!(sshd.lets_in(&values.new));
+    // Root's own, in root's, works.
+    let as_root = super::ssh_key::function(&sshd).running_as("root").with_path("AUTHORIZED_KEYS", &target);
+    as_root.done("set", &values);
+    assert!(fs::read_to_string(&target).unwrap().starts_with("# root's\nssh-ed25519 "));
+}
+
 /// Where nobody can write, the file stays as it is.
 #[test]
 fn a_full_disk_leaves_authorized_keys_as_they_are() {
@@ -145,7 +189,7 @@ fn a_full_disk_leaves_authorized_keys_as_they_are() {
     let small = sshd.at("small");
     fs::create_dir(&small).unwrap();
     let mount = |args: &[&str]| std::process::Command::new("mount").args(args).arg(&small).status().unwrap().success();
-    assert!(mount(&["-t", "tmpfs", "-o", &format!("size=8k,uid={}", sshd.account.uid), "none"]));
+    assert!(mount(&["-t", "tmpfs", "-o", &format!("size=8k,mode=700,uid={}", sshd.account.uid), "none"]));
     let _mounted = Mounted(&small);
     let file = small.join("authorized_keys");
     let function = super::ssh_key::function(&sshd).with_path("AUTHORIZED_KEYS", &file);
