@@ -161,6 +161,14 @@ impl Vault {
         Ok(Place { scope, parent: rotations_list(scope), index })
     }
 
+    /// Has the next walk look at secret `id` again: whoever was busy with it is not any more.
+    pub fn look_at_rotation(&self, id: NodeId) -> Result<(), VaultError> {
+        if let Some(loaded) = self.node(id)? {
+            self.rotations.note(&loaded.node);
+        }
+        Ok(())
+    }
+
     /// Has the next walk look at all of them.
     pub fn doubt_rotations(&self) {
         *self.rotations.first.lock() = Some(First(Moment::FIRST));

@@ -81,7 +81,8 @@ impl Vault {
     }
 
     /// What is to be done for rotations now, `most` of it at most and but for those that are `busy`. Runs that are due by their plan begin
-    /// here.
+    /// here. What is given out, or was `busy`, is not looked at any more until something is changed of it, or [`Vault::look_at_rotation`] is
+    /// called.
     pub fn rotations_due(&self, most: usize, busy: &dyn Fn(NodeId) -> bool) -> Result<Agenda, VaultError> {
         let now = self.moment()?;
         let agenda = self.walk_rotations(now, most, busy)?;
@@ -90,7 +91,10 @@ impl Vault {
             match self.begin_due(id, now) {
                 Ok(true) => due.push(id),
                 Ok(false) => {}
-                Err(error) => log::error!("a rotation does not begin: {error}"),
+                Err(error) => {
+                    log::error!("a rotation does not begin: {error}");
+                    self.doubt_rotations();
+                }
             }
         }
         Ok(Agenda { due, next: agenda.next })

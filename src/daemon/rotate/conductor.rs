@@ -102,15 +102,21 @@ impl Shared {
 
     /// Begins what is due, as far as there is room; when the next one is.
     fn look(self: &Arc<Self>) -> Result<Option<Duration>, VaultError> {
-        let busy = self.state.lock().busy.clone();
-        let Some(room) = AT_ONCE.checked_sub(busy.len()).filter(|room| *room > 0) else { return Ok(None) };
-        let Agenda { due, next } = self.vault.rotations_due(room, &|id| busy.contains(&id))?;
+        let busy = self.state.lock().busy.len();
+        let Some(room) = AT_ONCE.checked_sub(busy).filter(|room| *room > 0) else { return Ok(None) };
+        // Asked as late as that, so that whoever ends meanwhile has it looked at again.
+        let Agenda { due, next } = self.vault.rotations_due(room, &|id| self.state.lock().busy.contains(&id))?;
         for id in due {
             self.state.lock().busy.insert(id);
             let shared = self.clone();
             let drive = move || {
                 shared.drive(id);
                 shared.state.lock().busy.remove(&id);
+                // What was begun since the last step was passed over, as long as this one was busy.
+                if let Err(error) = shared.vault.look_at_rotation(id) {
+                    log::warn!("it is not known when a secret is rotated next: {error}");
+                    shared.vault.doubt_rotations();
+                }
                 shared.ring();
             };
             if let Err(error) = thread::Builder::new().name("rotation".into()).spawn(drive) {
