@@ -287,3 +287,10 @@ fn a_plan_is_written_line_by_line() {
     let plan = write("p/a/rotation", b"function=random\n");
     holds(&[write("p/a/current", b"a"), plan, begun, lines, vec![Op::Flush(0), Op::Release(0)]]);
 }
+
+/// A purge by time told the tree nothing: the kernel went on for an hour with `versions` and `stages` of the secret that is gone.
+#[test]
+fn a_purge_by_time_gives_the_directory_other_entries() {
+    let ends = vec![Op::Unlink(path("p/a/current")), Op::Pass(720), Op::KeepUp];
+    holds(&[write("p/a/current", b"a"), write("p/a/versions/.s", b"a"), ends, write("p/a/versions/v1", b"b")]);
+}
