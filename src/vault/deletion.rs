@@ -177,19 +177,20 @@ impl Vault {
     }
 
     /// A directory that outlives its purged secret, because others stand below it, gets a draft again. Its key is the instance's: nobody
-    /// has chosen one for it.
+    /// has chosen one for it. Answers that directory.
     pub(super) fn give_new_draft(
         &self,
         batch: &mut Batch,
         instance: NodeId,
         record: &Secret,
-    ) -> Result<(), VaultError> {
-        let Some((parent, name)) = self.parent_of(instance, &record.name)? else { return Ok(()) };
-        let Some(directory) = self.directory_named(&parent, &name)? else { return Ok(()) };
+    ) -> Result<Option<NodeId>, VaultError> {
+        let Some((parent, name)) = self.parent_of(instance, &record.name)? else { return Ok(None) };
+        let Some(directory) = self.directory_named(&parent, &name)? else { return Ok(None) };
         let id = batch.new_nodes(1)?;
         let key = self.existing(instance)?.as_instance().map_or(record.key, |instance| instance.default_key);
         let draft = Secret::draft(record.name.clone(), key, self.now()).made_by(record.account);
-        self.put_draft(batch, instance, directory.id(), id, draft)
+        self.put_draft(batch, instance, directory.id(), id, draft)?;
+        Ok(Some(directory.id()))
     }
 
     /// Notes that the secret's own subdirectories were removed from a draft: the kernel counts them dead, so they come

@@ -18,6 +18,15 @@ const OPS: usize = 80;
 /// Most nodes that are ended at a time.
 const NOTED: usize = 16 * 1024;
 
+/// A secret that was purged when its time had come, and the directory that outlives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// It was this node.
+    pub secret: NodeId,
+    /// Of its name, where others stand below it, or nobody has removed it: it has a draft again.
+    pub directory: Option<NodeId>,
+}
+
 /// What has come to its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ended {
@@ -97,7 +106,7 @@ impl Vault {
         let mut gone = Vec::new();
         while let Some(id) = ids.pop() {
             match self.put_purge(&mut batch, id, now) {
-                Ok(Some(versions)) => gone.push((id, versions)),
+                Ok(Some(purged)) => gone.push(purged),
                 Ok(None) => {}
                 // It is in nobody else's way.
                 Err(error) if error.is_damage() => {
@@ -114,28 +123,39 @@ impl Vault {
             return Ok(());
         }
         let outcome = self.commit(&mut ledger, batch, of_time()?, Some(Reservation::standing()));
-        for (id, versions) in &gone {
-            self.dropped(*id, versions);
+        for (purged, versions) in &gone {
+            self.dropped(purged.secret, versions);
             if is_made(&outcome) {
-                self.drop_pinned(*id);
+                self.drop_pinned(purged.secret);
+                self.purged.lock().push(*purged);
             }
         }
         ended.secrets += gone.len() as u64;
         outcome
     }
 
-    /// The purge of secret `id`, in `batch`, and its versions; `None` where it is not due any more.
-    fn put_purge(&self, batch: &mut Batch, id: NodeId, now: Moment) -> Result<Option<Vec<Version>>, VaultError> {
+    /// Secrets that were purged since this was last asked: whoever shows the tree has shown others in their place.
+    pub fn take_purged(&self) -> Vec<Purged> {
+        std::mem::take(&mut *self.purged.lock())
+    }
+
+    /// The purge of secret `id`, in `batch`: the directory that outlives it, and its versions; `None` where it is not due any more.
+    fn put_purge(
+        &self,
+        batch: &mut Batch,
+        id: NodeId,
+        now: Moment,
+    ) -> Result<Option<(Purged, Vec<Version>)>, VaultError> {
         let Some(loaded) = self.node(id)? else { return Ok(None) };
         let Some(record) = loaded.as_secret().map(|node| &node.secret) else { return Ok(None) };
         if !record.deletion.as_ref().is_some_and(|deletion| deletion.due().has_come(now)) {
             return Ok(None);
         }
         // What is damaged shows here, before anything of it stands in the batch.
-        self.give_new_draft(batch, loaded.instance_id(), record)?;
+        let directory = self.give_new_draft(batch, loaded.instance_id(), record)?;
         self.put_end(batch, &loaded, record)?;
         batch.also_for(self.target(&loaded));
-        Ok(Some(record.versions.clone()))
+        Ok(Some((Purged { secret: id, directory }, record.versions.clone())))
     }
 
     /// Destroys the last of `ids`.

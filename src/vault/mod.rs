@@ -74,7 +74,7 @@ pub use boot::{Owner, init, master_key, open, random_bytes, unlock};
 pub use clock::Clock;
 pub use create::Creation;
 pub use decisions::{Asking, Needs};
-pub use due::Ended;
+pub use due::{Ended, Purged};
 pub use error::{CommitError, StoreError, UnlockError, VaultError};
 pub use feed::{Event, Taken};
 pub use happened::{Subject, What};
@@ -170,6 +170,8 @@ pub struct Vault {
     people: People,
     /// Directories whose permission bits are seen as others than before.
     stale: Mutex<Vec<NodeId>>,
+    /// Secrets that were purged by themselves, until whoever shows the tree asks for them.
+    purged: Mutex<Vec<Purged>>,
     /// While a scrub is under way.
     walked: Mutex<Option<Walked>>,
     scrubbed: Mutex<Scrubbed>,
@@ -207,6 +209,7 @@ impl Vault {
             heir: Heir::default(),
             people: People::default(),
             stale: Mutex::default(),
+            purged: Mutex::default(),
             walked: Mutex::default(),
             scrubbed: Mutex::default(),
             unread: Mutex::default(),

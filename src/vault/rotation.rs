@@ -78,8 +78,12 @@ impl Vault {
     /// RotateSecret: begins a run of the secret's function, or goes on with one that is stuck. `version` is the id of the new version.
     pub fn begin_rotation(&self, caller: Caller, id: NodeId, version: Option<VersionId>) -> Result<(), VaultError> {
         let now = self.moment()?;
-        self.key_is_usable(&self.secret(id)?.1)?;
-        self.change(caller, Action::RotateSecret, id, |record| secret::begin_rotation(record, version, now))
+        self.change_in(caller, Action::RotateSecret, id, None, |record| {
+            let change = secret::begin_rotation(record, version, now)?;
+            // Without its key no step of it could be done.
+            self.key_is_usable(record)?;
+            Ok::<_, VaultError>(change)
+        })
     }
 
     /// Ends the run of secret `id` where it stands.

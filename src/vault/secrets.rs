@@ -344,7 +344,7 @@ impl Vault {
         self.change_in(caller, action, id, None, decide)
     }
 
-    fn change_in<E: Into<VaultError>>(
+    pub(super) fn change_in<E: Into<VaultError>>(
         &self,
         caller: Caller,
         action: Action,

@@ -17,6 +17,13 @@ impl Harness {
                 Ok(())
             }
             Op::Restart => self.restart(),
+            Op::Pass(hours) => self.pass(*hours),
+            Op::SetClock(days) => self.set_clock(*days),
+            Op::KeepUp => self.keep_up(),
+            Op::DestroyVersion(path, id) => self.destroy_version(path, id),
+            Op::PutIf(path, id, current, data) => self.put_if(path, *id, current, data),
+            Op::Rotate(path, turn) => self.rotate(path, turn),
+            Op::LookForRuns => self.look_for_runs(),
             Op::Mkdir(path, mode) => {
                 let by = self.by();
                 let model = self.on_model(path, |model, parent, name| model.mkdir(by, parent, name, *mode));

@@ -53,7 +53,7 @@ impl Model {
             }
             Node::Window(at) => text(format!("{}\n", self.instances[at].days).into_bytes()),
             Node::TrashedState(..) => text(b"PendingDeletion\n".to_vec()),
-            Node::KeyState(at, key) => text(self.key_state(at, key)),
+            Node::KeyState(at, key) => text(self.instances[at].keys[key].state().into()),
             Node::Scratch(serial) => match &self.scratches.get(serial).ok_or(&[ENOENT][..])?.content {
                 Content::File(bytes) => text(bytes.clone()),
                 Content::Link(_) => Err(SILENT),
@@ -68,6 +68,7 @@ impl Model {
             Text::Tags => secret.render_tags(),
             Text::Description if secret.description.is_empty() => Vec::new(),
             Text::Description => format!("{}\n", secret.description).into_bytes(),
+            Text::Rotation => secret.rotation.as_ref().map_or(Vec::new(), |rotation| rotation.plan.render()),
             Text::Cmk => format!("{}\n", secret.key).into_bytes(),
             Text::Policy => self.default_policy().into_bytes(),
         })
@@ -141,7 +142,7 @@ impl Model {
             Node::Text(at, dir, kind) => (Target::Text(secret(self, at, dir)?, *kind), *kind == Text::Tags),
             Node::TrashedState(at, dir) => (Target::State(self.instances[at].trash[dir].secret.serial), false),
             Node::Window(at) => (Target::Window(at.clone()), false),
-            Node::KeyState(at, key) => (Target::KeyState(at.clone(), key.clone()), false),
+            Node::KeyState(at, key) => (Target::KeyState(at.clone(), self.instances[at].keys[key].serial), false),
             Node::Info(..) | Node::Fixed | Node::Dotenv(..) => return Err(&[EPERM]),
             Node::Stage(..) => return Err(SILENT),
             _ => return Err(&[EISDIR, EPERM]),
@@ -230,8 +231,9 @@ impl Model {
     /// What an open file reads; `None` where the model does not say.
     pub fn read(&self, held: &Held) -> Outcome<Option<Bytes>> {
         match held {
-            Held::Value { secret, bytes, .. } => match self.secret(*secret) {
+            Held::Value { secret, bytes, version } => match self.secret(*secret) {
                 Some((_, false, ..)) if !self.is_usable(*secret) => Err(&[EKEYREVOKED]),
+                Some((_, false, ..)) if self.destroyed.contains(version) => Err(&[ENOENT]),
                 Some((_, false, ..)) => Ok(Some(bytes.clone())),
                 Some((_, true, ..)) => Err(&[EIDRM]),
                 None => Err(&[ENOENT]),
@@ -289,12 +291,8 @@ impl Model {
             Target::Text(secret, kind) => self.text(*secret, *kind),
             Target::State(secret) => self.secret(*secret).map(|_| b"PendingDeletion\n".to_vec()).ok_or(&[ENOENT]),
             Target::Window(at) => Ok(format!("{}\n", self.instances[at].days).into_bytes()),
-            Target::KeyState(at, key) => Ok(self.key_state(at, key)),
+            Target::KeyState(at, key) => Ok(self.key(at, *key).ok_or(&[ENOENT][..])?.1.state().into()),
         }
-    }
-
-    fn key_state(&self, at: &str, key: &str) -> Vec<u8> {
-        self.instances[at].keys[key].state().as_bytes().to_vec()
     }
 
     /// A version that is stored, or that a reader has open.
@@ -302,10 +300,11 @@ impl Model {
         if let Some((_, bytes)) = self.kept().into_iter().find(|((_, serial), _)| *serial == version) {
             return Ok(bytes);
         }
-        let open = self.handles.iter().flatten().find_map(|held| match held {
-            Held::Value { version: serial, bytes, .. } if *serial == version => Some(bytes.clone()),
-            _ => None,
-        });
+        let open =
+            self.handles.iter().flatten().filter(|_| !self.destroyed.contains(&version)).find_map(|held| match held {
+                Held::Value { version: serial, bytes, .. } if *serial == version => Some(bytes.clone()),
+                _ => None,
+            });
         open.ok_or(&[ENOENT])
     }
 }

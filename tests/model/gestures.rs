@@ -26,14 +26,14 @@ impl Model {
             Some(_) => return Err(SILENT),
             None => {}
         }
-        let now = self.now;
+        let (now, serial) = (self.now, self.serial());
+        let new_key = Key { serial, created: now, changed: now, enabled: true, pending: None };
         let access = |mode| Access { uid: by.uid, gid: by.gid, mode, value_mode: 0o640 };
         match parent {
             Node::Root => {
                 let name = grammar(name, 64)?;
                 let (dirs, trash) = Default::default();
-                let keys =
-                    [("default".to_owned(), Key { created: now, changed: now, enabled: true, pending: false })].into();
+                let keys = [("default".to_owned(), new_key)].into();
                 let access = access(mode & 0o755);
                 let made = Instance { access, created: now, changed: now, days: 30, keys, dirs, trash };
                 self.instances.insert(name, made);
@@ -43,8 +43,7 @@ impl Model {
             Node::Instance(at) => self.make_dir(at, None, name, access(mode & 0o750)),
             Node::Dir(at, dir) => self.make_dir(at, Some(dir), name, access(mode & 0o750)),
             Node::Keys(at) => {
-                let key = Key { created: now, changed: now, enabled: true, pending: false };
-                self.instances.get_mut(at).ok_or(SILENT)?.keys.insert(grammar(name, 64)?, key);
+                self.instances.get_mut(at).ok_or(SILENT)?.keys.insert(grammar(name, 64)?, new_key);
                 Ok(())
             }
             _ => Err(SILENT),
@@ -109,10 +108,11 @@ impl Model {
                 Ok(())
             }
             Node::Current(at, dir) => {
+                let requested = self.moment();
                 let instance = self.instances.get_mut(&at).ok_or(SILENT)?;
                 let entry = instance.dirs.get_mut(&dir).ok_or(SILENT)?;
                 let secret = entry.secret.take().ok_or(SILENT)?;
-                let trashed = Trashed { secret, access: entry.access, requested: now, days: instance.days };
+                let trashed = Trashed { secret, access: entry.access, requested, days: instance.days };
                 instance.trash.insert(dir, trashed);
                 Ok(())
             }
@@ -249,7 +249,7 @@ impl Model {
         let now = self.now;
         let instance = self.instances.get_mut(at).expect("an instance stays");
         if let Some(mut trashed) = instance.trash.remove(dir) {
-            trashed.secret.updated = now;
+            trashed.secret.updated = trashed.secret.time(now);
             instance.dirs.get_mut(dir).expect("its directory is there").secret = Some(trashed.secret);
         }
     }

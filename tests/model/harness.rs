@@ -19,20 +19,23 @@ use crate::walk::{Found, Kernel, Walk};
 
 const KEY: &[u8; 32] = &[7; 32];
 /// When every case begins, and how far the clock moves with each step.
-const BEGIN: u64 = 1_700_000_000_000_000_000;
+pub const BEGIN: u64 = 1_700_000_000_000_000_000;
 const STEP: u64 = 3_700_000_000_000;
 /// A thread that is none: what it asks is answered as to somebody who has nothing open.
 pub const NOBODY: u32 = u32::MAX;
 
-pub struct TestClock(AtomicU64);
+pub struct TestClock {
+    pub wall: AtomicU64,
+    pub up: AtomicU64,
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
+        Timestamp(self.wall.load(Ordering::Relaxed))
     }
 
     fn uptime(&self) -> Uptime {
-        Uptime { boot: "one".into(), up: Duration::from_nanos(self.now().0) }
+        Uptime { boot: "one".into(), up: Duration::from_nanos(self.up.load(Ordering::Relaxed)) }
     }
 }
 
@@ -72,8 +75,10 @@ impl Harness {
             Engine::Sqlite(dir) => Arc::new(SqliteStore::create(dir).expect("an empty directory")),
         };
         init(&*store, &Source::KeyFile(KEY), KdfParams::LEAST, Owner { uid: 0, gid: 0 }).expect("init");
-        let clock = Arc::new(TestClock(AtomicU64::new(BEGIN)));
+        let clock = Arc::new(TestClock { wall: AtomicU64::new(BEGIN), up: AtomicU64::new(0) });
         let vault = unlocked(store.clone(), clock.clone());
+        // The steady clock begins with the case.
+        vault.keep_steady(true).expect("a first look");
         let root = vault.root().expect("a root");
         let access = Access { uid: 0, gid: 0, mode: root.access.dir_mode, value_mode: 0 };
         let times = (access, root.created.0, root.changed.0);
@@ -87,7 +92,7 @@ impl Harness {
         self.tree.as_ref().expect("there is a tree but in a restart")
     }
 
-    fn vault(&self) -> &Vault {
+    pub fn vault(&self) -> &Vault {
         self.vault.as_ref().expect("there is a vault but in a restart")
     }
 
@@ -108,8 +113,8 @@ impl Harness {
 
     /// One step, and all that must hold after it.
     pub fn step(&mut self, op: &Op) -> Found<()> {
-        self.model.now += STEP;
-        self.clock.0.store(self.model.now, Ordering::Relaxed);
+        self.model.pass(STEP);
+        self.set_clocks();
         let (kept, purges) = (self.model.kept(), self.purges(op));
         self.act(op)?;
         let rolled: usize = self.compare_kept(kept)?;
@@ -119,9 +124,12 @@ impl Harness {
         self.compare()
     }
 
-    /// Whether the step may end in a purge: it closes a `state` of a scheduled secret, or syncs one.
+    /// Whether the step may end in a purge: it closes a `state` of a scheduled secret, or syncs one, or ends what is due.
     fn purges(&self, op: &Op) -> bool {
         use crate::reference::Target;
+        if matches!(op, Op::KeepUp) {
+            return true;
+        }
         let (Op::Flush(_) | Op::Sync(_) | Op::Release(_)) = op else { return false };
         let is_state = |held: &Held| matches!(held, Held::Draft(draft) if matches!(draft.target, Target::State(_)));
         self.model.handles.iter().flatten().any(is_state)

@@ -1,6 +1,7 @@
 //! The tree against a reference model, without a mount: sequences of requests, compared after every step.
 
 mod act;
+mod drawn;
 mod files;
 mod gestures;
 mod harness;
@@ -8,9 +9,13 @@ mod members;
 mod names;
 mod op;
 mod picture;
+mod plan;
 mod reference;
 mod regressions;
+mod rotation;
 mod rules;
+mod time;
+mod verbs;
 mod walk;
 mod writes;
 

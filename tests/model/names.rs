@@ -5,8 +5,8 @@ use libc::{EDQUOT, ENAMETOOLONG};
 use crate::members::{member, members};
 use crate::reference::{Content, Model, Node, Outcome, SILENT, Scratch, Spot, TEXTS};
 
-const ENTRIES: [&str; 10] =
-    ["current", "versions", "stages", "fields", "dotenv", "tags", "policy", "description", "cmk", "info"];
+const ENTRIES: [&str; 11] =
+    ["current", "versions", "stages", "fields", "dotenv", "tags", "policy", "description", "rotation", "cmk", "info"];
 
 impl Model {
     /// What `name` stands for in `parent`.
@@ -133,7 +133,7 @@ impl Model {
     }
 
     /// The names that a secret's directory always knows.
-    pub fn entry_names() -> [&'static str; 10] {
+    pub fn entry_names() -> [&'static str; 11] {
         ENTRIES
     }
 }

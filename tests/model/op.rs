@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use crate::gestures::Wanted;
 use crate::reference::Flags;
+use crate::verbs::Turn;
 
 /// Path components from the root; the last is the name that is acted on.
 #[derive(Clone, PartialEq)]
@@ -54,6 +55,20 @@ pub enum Op {
     Rmdir(Path),
     SetAttr(Path, Wanted),
     Xattr(Path),
+    /// The version with that id ends.
+    DestroyVersion(Path, &'static str),
+    /// The version with that id, or the next one, where the second id is current.
+    PutIf(Path, Option<&'static str>, &'static str, Data),
+    /// What whoever conducts the rotations of a secret does.
+    Rotate(Path, Turn),
+    /// Asks for what is due.
+    LookForRuns,
+    /// So many hours pass.
+    Pass(u64),
+    /// The wall clock is set so many days ahead of the truth.
+    SetClock(i64),
+    /// The daemon looks after the store.
+    KeepUp,
     /// The next requests are this user's.
     Become(u32),
     Restart,
@@ -156,7 +171,7 @@ fn version() -> impl Strategy<Value = Vec<u8>> + Clone {
 
 fn label() -> impl Strategy<Value = Vec<u8>> + Clone {
     prop_oneof![
-        8 => bytes(&[b"ACSCurrent", b"ACSCurrent", b"ACSPrevious", b"l1", b"l2", b"CuAbC123", b".s"]),
+        8 => bytes(&[b"ACSCurrent", b"ACSCurrent", b"ACSPrevious", b"ACSPending", b"l1", b"l2", b"CuAbC123", b".s"]),
         2 => bytes(&[b"l3", b"l4", b"l5", b"l6", b"l7"]),
         1 => bad_name(),
     ]
@@ -177,7 +192,7 @@ fn file() -> impl Strategy<Value = Path> + Clone {
         6 => dir().prop_map(|dir| dir.join(&[b"current"])),
         5 => (dir(), version()).prop_map(|(dir, id)| dir.join(&[b"versions", &id])),
         4 => (dir(), member()).prop_map(|(dir, name)| dir.join(&[b"fields", &name])),
-        3 => (dir(), bytes(&[b"tags", b"tags", b"description", b"policy", b"cmk", b"info"]))
+        3 => (dir(), bytes(&[b"tags", b"tags", b"description", b"policy", b"rotation", b"cmk", b"info"]))
             .prop_map(|(dir, name)| dir.join(&[&name])),
         2 => (dir(), scratch_name()).prop_map(|(dir, name)| dir.join(&[&name])),
         1 => trashed("state"),
@@ -362,6 +377,7 @@ fn gesture() -> impl Strategy<Value = Vec<Op>> {
         4 => anything().prop_map(move |path| one(Op::Rmdir(path))),
         3 => (anything(), wanted()).prop_map(move |(path, wanted)| one(Op::SetAttr(path, wanted))),
         1 => file().prop_map(move |path| one(Op::Xattr(path))),
+        24 => crate::drawn::gesture(dir()),
         1 => (1000u32..1003).prop_map(move |uid| one(Op::Become(uid))),
         1 => Just(one(Op::Restart)),
     ]
@@ -389,7 +405,7 @@ fn link_over(dir: &Path, label: &[u8], id: &[u8]) -> Vec<Op> {
 fn rm_r(dir: &Path, whole: bool) -> Vec<Op> {
     let mut ops = vec![Op::Unlink(dir.clone().join(&[b"current"]))];
     if whole {
-        for entry in [&b"dotenv"[..], b"tags", b"policy", b"description", b"cmk", b"info"] {
+        for entry in [&b"dotenv"[..], b"tags", b"policy", b"description", b"rotation", b"cmk", b"info"] {
             ops.push(Op::Unlink(dir.clone().join(&[entry])));
         }
         ops.extend([&b"versions"[..], b"stages", b"fields"].map(|entry| Op::Rmdir(dir.clone().join(&[entry]))));

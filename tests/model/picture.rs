@@ -122,10 +122,11 @@ impl Painter<'_> {
         self.put(&format!("{at}/.deleted"), access, 0o1777, times, Shape::Directory, true);
         for (full, trashed) in &instance.trash {
             let access = trashed.access;
-            let times = [trashed.requested, trashed.requested, trashed.secret.created];
+            let requested = trashed.requested.wall;
+            let times = [requested, requested, trashed.secret.created];
             let path = format!("{at}/.deleted/{}", full.replace('/', "%2F"));
             self.put(&path, access, access.mode, times, Shape::Directory, true);
-            let info = self.describe(at, full, &trashed.secret, Some(trashed.requested + trashed.days * DAY));
+            let info = self.describe(at, full, &trashed.secret, Some(trashed.due().wall));
             self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, true);
             let state = file("PendingDeletion\n".into());
             self.put(&format!("{path}/state"), access, access.mode & 0o666, times, state, true);
@@ -156,18 +157,21 @@ impl Painter<'_> {
             let content = match kind {
                 Text::Policy => file(self.model.default_policy()),
                 Text::Cmk => file(format!("{}\n", secret.key)),
-                Text::Tags => Shape::File(secret.render_tags().into()),
+                Text::Tags => file_of(secret.render_tags()),
+                Text::Rotation => {
+                    file_of(secret.rotation.as_ref().map_or(Vec::new(), |rotation| rotation.plan.render()))
+                }
                 Text::Description if secret.description.is_empty() => file(String::new()),
                 Text::Description => file(format!("{}\n", secret.description)),
             };
             let mode = match kind {
                 Text::Policy => access.mode & 0o444 | 0o200,
-                Text::Cmk | Text::Tags | Text::Description => access.mode & 0o666,
+                Text::Cmk | Text::Tags | Text::Description | Text::Rotation => access.mode & 0o666,
             };
             self.put(&format!("{path}/{entry}"), access, mode, times, content, listed);
         }
         let trashed = instance.trash.get(name).filter(|_| scheduled);
-        let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.requested + trashed.days * DAY));
+        let info = self.describe(at, name, secret, trashed.map(|trashed| trashed.due().wall));
         self.put(&format!("{path}/info"), access, access.mode & 0o444, times, info, listed);
         if let Some(dotenv) = secret.current().and_then(|version| dotenv(&version.bytes)) {
             let content = match (scheduled, instance.keys[&secret.key].usable()) {
@@ -249,17 +253,20 @@ impl Painter<'_> {
         if !secret.is_draft() {
             info["LastRotationDate"] = rfc3339(secret.rotated).into();
         }
+        secret.describe_rotation(&mut info);
         Shape::Json(info)
     }
 }
 
-const DAY: u64 = 86_400 * 1_000_000_000;
-
-fn rfc3339(nanos: u64) -> String {
+pub fn rfc3339(nanos: u64) -> String {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
 fn file(text: String) -> Shape {
-    Shape::File(text.into_bytes().into())
+    file_of(text.into_bytes())
+}
+
+fn file_of(bytes: Vec<u8>) -> Shape {
+    Shape::File(bytes.into())
 }

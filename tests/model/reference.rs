@@ -2,10 +2,14 @@
 //!
 //! It is written from `design.md` and `kms-rules.md`, never from the code it judges. Reading order: here the nouns; `names`
 //! (what a name stands for), `gestures` (mkdir, links, removing, renaming, attributes), `files` (opening, reading), `writes`
-//! (writing, what a close stores), `members` (parts of values), `rules` (what may become of one secret), `picture` (what a walk over the tree must show).
+//! (writing, what a close stores), `members` (parts of values), `plan` and `rotation` (what functions do), `time` (what it ends), `rules` (what may become of one secret),
+//! `picture` (what a walk over the tree must show).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+use crate::rotation::Rotation;
+use crate::time::{DAY, Moment};
 
 pub type Bytes = Rc<[u8]>;
 
@@ -59,6 +63,7 @@ pub struct Secret {
     pub highest_auto: u64,
     /// Every id that was ever given by a write to `current`.
     pub automatic: BTreeSet<String>,
+    pub rotation: Option<Rotation>,
 }
 
 /// A secret in `.deleted/`.
@@ -66,8 +71,15 @@ pub struct Secret {
 pub struct Trashed {
     pub secret: Secret,
     pub access: Access,
-    pub requested: u64,
+    pub requested: Moment,
     pub days: u64,
+}
+
+impl Trashed {
+    /// When its window is over.
+    pub fn due(&self) -> Moment {
+        self.requested.plus(self.days * DAY)
+    }
 }
 
 /// A name in the tree.
@@ -82,16 +94,17 @@ pub struct Dir {
 
 #[derive(Debug, Clone)]
 pub struct Key {
+    pub serial: u64,
     pub created: u64,
     pub changed: u64,
     pub enabled: bool,
-    /// Its deletion is scheduled.
-    pub pending: bool,
+    /// When its deletion ends it, if that is scheduled.
+    pub pending: Option<Moment>,
 }
 
 impl Key {
     pub fn usable(&self) -> bool {
-        self.enabled && !self.pending
+        self.enabled && self.pending.is_none()
     }
 }
 
@@ -153,11 +166,17 @@ pub enum Text {
     Tags,
     Policy,
     Description,
+    Rotation,
     Cmk,
 }
 
-pub const TEXTS: [(&str, Text); 4] =
-    [("tags", Text::Tags), ("policy", Text::Policy), ("description", Text::Description), ("cmk", Text::Cmk)];
+pub const TEXTS: [(&str, Text); 5] = [
+    ("tags", Text::Tags),
+    ("policy", Text::Policy),
+    ("description", Text::Description),
+    ("rotation", Text::Rotation),
+    ("cmk", Text::Cmk),
+];
 
 /// What a name stands for. The strings are an instance, a secret's name, and a version or label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +217,7 @@ pub enum Target {
     Text(u64, Text),
     State(u64),
     Window(String),
-    KeyState(String, String),
+    KeyState(String, u64),
 }
 
 /// How a draft's bytes stand to the file's present content.
@@ -244,20 +263,27 @@ pub struct Flags {
 
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// Nanoseconds; the clock that the vault has too.
+    /// What the wall clock shows, in nanoseconds.
     pub now: u64,
+    /// Nanoseconds that have passed since the case began.
+    pub truth: u64,
+    /// By how many days the wall clock is ahead of that.
+    pub skew: i64,
     pub account: String,
     pub root: (Access, u64, u64),
     pub instances: BTreeMap<String, Instance>,
     pub scratches: BTreeMap<u64, Scratch>,
     pub handles: Vec<Option<Held>>,
+    /// Versions that were destroyed, by their serial numbers.
+    pub destroyed: BTreeSet<u64>,
     pub next: u64,
 }
 
 impl Model {
     pub fn new(account: String, root: (Access, u64, u64), now: u64) -> Self {
         let (instances, scratches) = (BTreeMap::new(), BTreeMap::new());
-        Self { now, account, root, instances, scratches, handles: Vec::new(), next: 0 }
+        let (truth, skew, handles, destroyed) = (0, 0, Vec::new(), BTreeSet::new());
+        Self { now, truth, skew, account, root, instances, scratches, handles, destroyed, next: 0 }
     }
 
     /// A number that was never given before.

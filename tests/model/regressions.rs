@@ -11,6 +11,7 @@ use kmsfs::vault::{Caller, Owner, init, unlock};
 use crate::harness::{Engine, Harness};
 use crate::op::{Data, Op, append, path, put};
 use crate::reference::Flags;
+use crate::verbs::Turn;
 
 const TRUNCATES: Flags = Flags { reads: false, truncates: true, appends: false, exclusive: false };
 const APPENDS: Flags = Flags { reads: false, truncates: false, appends: true, exclusive: false };
@@ -273,4 +274,23 @@ fn members_are_written_and_come_again() {
     let again = vec![Op::Rename(path("p/.deleted/a"), path("p/a"), false), Op::Unlink(user()), Op::OpenToRead(user())];
     let held = vec![Op::OpenToRead(user())];
     holds(&[object, held, put(user(), Data::Bytes(b"w")), append(user(), Data::Bytes(b"x")), moved, removed, again]);
+}
+
+/// `{ echo every=7d; echo function=random; } > rotation` was refused at its first line, which the second one completes.
+#[test]
+fn a_plan_is_written_line_by_line() {
+    let create = vec![Op::Create(path("p/a/rotation"), TRUNCATES)];
+    let lines = vec![Op::Write(0, 0, Data::Bytes(b"every=7d\n")), Op::Write(0, 9, Data::Bytes(b"function=random\n"))];
+    holds(&[write("p/a/current", b"a"), create, lines, vec![Op::Flush(0), Op::Release(0)]]);
+    let begun = vec![Op::Rotate(path("p/a"), Turn::Begin(None)), Op::Create(path("p/a/rotation"), TRUNCATES)];
+    let lines = vec![Op::Write(0, 0, Data::Bytes(b"\n")), Op::Write(0, 1, Data::Bytes(b"function=random\n"))];
+    let plan = write("p/a/rotation", b"function=random\n");
+    holds(&[write("p/a/current", b"a"), plan, begun, lines, vec![Op::Flush(0), Op::Release(0)]]);
+}
+
+/// A purge by time told the tree nothing: the kernel went on for an hour with `versions` and `stages` of the secret that is gone.
+#[test]
+fn a_purge_by_time_gives_the_directory_other_entries() {
+    let ends = vec![Op::Unlink(path("p/a/current")), Op::Pass(720), Op::KeepUp];
+    holds(&[write("p/a/current", b"a"), write("p/a/versions/.s", b"a"), ends, write("p/a/versions/v1", b"b")]);
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::reference::{Bytes, Errnos, Key, Outcome, SILENT, Secret, Version};
+use crate::time::Moment;
 
 pub const VALUE_MAX: usize = 30_720;
 pub const RESERVED: [&str; 11] =
     ["current", "versions", "stages", "fields", "dotenv", "tags", "policy", "description", "cmk", "info", "rotation"];
-const CURRENT: &str = "ACSCurrent";
-const PREVIOUS: &str = "ACSPrevious";
+pub const CURRENT: &str = "ACSCurrent";
+pub const PREVIOUS: &str = "ACSPrevious";
 
 impl Secret {
     pub fn draft(serial: u64, key: &str, now: u64) -> Self {
@@ -24,6 +25,7 @@ impl Secret {
             rotated: now,
             highest_auto: 0,
             automatic: Default::default(),
+            rotation: None,
         }
     }
 
@@ -45,6 +47,11 @@ impl Secret {
 
     /// PutSecretValue: version `id`, or the next automatic one.
     pub fn put(&mut self, id: Option<&str>, bytes: &[u8], serial: u64, now: u64) -> Outcome<()> {
+        self.put_at(CURRENT, id, bytes, serial, now)
+    }
+
+    /// The same, under another label.
+    pub fn put_at(&mut self, label: &str, id: Option<&str>, bytes: &[u8], serial: u64, now: u64) -> Outcome<()> {
         match bytes.len() {
             0 => return Err(&[libc::EINVAL]),
             1..=VALUE_MAX => {}
@@ -58,6 +65,9 @@ impl Secret {
         if let Some(version) = self.version(&id) {
             return if *version.bytes == *bytes { Ok(()) } else { Err(&[libc::EEXIST]) };
         }
+        // No two versions have one moment.
+        let newest = self.versions.iter().map(|version| version.created + 1).max();
+        let now = self.time(now).max(newest.unwrap_or(0));
         if self.is_draft() {
             self.created = now;
         }
@@ -65,7 +75,7 @@ impl Secret {
         self.highest_auto = self.highest_auto.max(number.unwrap_or(0));
         self.versions.push(Version { id: id.clone(), serial, bytes: Bytes::from(bytes), created: now });
         self.updated = now;
-        self.set_stage(CURRENT, &id, now)?;
+        self.set_stage(label, &id, now)?;
         while self.versions.len() > 10 {
             let oldest = self.versions.iter().position(|v| v.id != id && self.labels_of(&v.id).is_empty());
             self.versions.remove(oldest.expect("at most eight of eleven have a label"));
@@ -98,7 +108,7 @@ impl Secret {
         if self.stages.get(label).is_some_and(|on| on == id) {
             return Ok(());
         }
-        self.set_stage(label, id, now)
+        self.set_stage(label, id, self.time(now))
     }
 
     pub fn remove_stage(&mut self, label: &str, now: u64) -> Outcome<()> {
@@ -106,8 +116,18 @@ impl Secret {
             return Err(&[libc::EPERM]);
         }
         self.stages.remove(label).ok_or(&[libc::ENOENT][..])?;
-        self.updated = now;
+        self.updated = self.time(now);
         Ok(())
+    }
+
+    /// The end of a version that has no label: its serial number.
+    pub fn destroy(&mut self, id: &str, now: u64) -> Outcome<u64> {
+        let at = self.versions.iter().position(|version| version.id == id).ok_or(&[libc::ENOENT][..])?;
+        if !self.labels_of(id).is_empty() {
+            return Err(&[libc::EPERM]);
+        }
+        self.updated = self.time(now);
+        Ok(self.versions.remove(at).serial)
     }
 
     pub fn rename_stage(&mut self, from: &str, to: &str, now: u64) -> Outcome<()> {
@@ -122,7 +142,7 @@ impl Secret {
     pub fn set_tags(&mut self, tags: BTreeMap<String, String>, now: u64) {
         if self.tags != tags {
             self.tags = tags;
-            self.updated = now;
+            self.updated = self.time(now);
         }
     }
 
@@ -221,21 +241,21 @@ pub fn parse_word(bytes: &[u8]) -> Result<Word, Errnos> {
 
 impl Key {
     pub fn state(&self) -> &'static str {
-        match (self.pending, self.enabled) {
+        match (self.pending.is_some(), self.enabled) {
             (true, _) => "PendingDeletion\n",
             (false, true) => "Enabled\n",
             (false, false) => "Disabled\n",
         }
     }
 
-    /// Takes `word`; `kept` where the key is used, or an instance's default one.
-    pub fn take(&mut self, word: Word, kept: bool, now: u64) -> Outcome<()> {
+    /// Takes `word`; `kept` where the key is used, or an instance's default one. A deletion that is scheduled now ends it at `due`.
+    pub fn take(&mut self, word: Word, kept: bool, due: Moment, now: u64) -> Outcome<()> {
         let (enabled, pending) = match (word, self.pending) {
-            (Word::Enabled, _) => (true, false),
-            (Word::Disabled | Word::Pending, true) => return Err(&[libc::EBUSY]),
-            (Word::Disabled, false) => (false, false),
-            (Word::Pending, false) if kept => return Err(&[libc::EBUSY]),
-            (Word::Pending, false) => (self.enabled, true),
+            (Word::Enabled, _) => (true, None),
+            (Word::Disabled | Word::Pending, Some(_)) => return Err(&[libc::EBUSY]),
+            (Word::Disabled, None) => (false, None),
+            (Word::Pending, None) if kept => return Err(&[libc::EBUSY]),
+            (Word::Pending, None) => (self.enabled, Some(due)),
         };
         if (enabled, pending) != (self.enabled, self.pending) {
             (self.enabled, self.pending, self.changed) = (enabled, pending, now);

@@ -3,8 +3,10 @@
 use libc::{EALREADY, EBADF, EEXIST, EFBIG, EIDRM, EINVAL, EKEYREVOKED, ENOENT, EPERM};
 
 use crate::members::{Edit, member};
+use crate::plan::{parse_plan, parse_plan_lines};
 use crate::reference::{Base, Draft, Flags, Held, Model, Outcome, SILENT, Secret, Spot, Target, Text};
 use crate::rules::{VALUE_MAX, grammar, parse_days, parse_description, parse_tags, parse_word};
+use crate::time::DAY;
 
 impl Model {
     fn draft(&self, at: usize) -> Outcome<Draft> {
@@ -94,8 +96,9 @@ impl Model {
             (Target::Text(serial, kind), Some(lines)) => self.foresee_lines(*serial, *kind, lines, draft.base),
             (Target::Window(_), Some(lines)) => parse_days(lines).map(|_| ()),
             (Target::KeyState(at, key), Some(lines)) => {
-                let mut after = self.instances[at].keys[key].clone();
-                after.take(parse_word(lines)?, self.is_kept(at, key), self.now)
+                let (name, key) = self.key(at, *key).ok_or(&[ENOENT][..])?;
+                let due = self.moment().plus(self.instances[at].days * DAY);
+                key.clone().take(parse_word(lines)?, self.is_kept(at, name), due, self.now)
             }
             (Target::State(_), Some(lines)) if lines.trim_ascii() != b"purge" => Err(&[EINVAL]),
             _ => Ok(()),
@@ -113,6 +116,11 @@ impl Model {
             }),
             Text::Description => parse_description(lines).map(|_| ()),
             Text::Cmk => self.chosen(serial, lines).map(|_| ()),
+            Text::Rotation => parse_plan_lines(lines).and_then(|(function, _)| match (&secret, function) {
+                (Some((secret, false, ..)), Some(function)) => secret.may_have_function(Some(&function)),
+                // A line behind may still name the one that runs.
+                _ => Ok(()),
+            }),
             Text::Policy => Ok(()),
         };
         let state: Outcome<()> = match secret {
@@ -230,9 +238,11 @@ impl Model {
                 (instance.days, instance.changed) = (days, now);
             }
             Target::KeyState(at, key) => {
-                let (word, kept) = (parse_word(&draft.bytes)?, self.is_kept(at, key));
+                let word = parse_word(&draft.bytes)?;
+                let name = self.key(at, *key).ok_or(&[ENOENT][..])?.0.clone();
+                let (kept, due) = (self.is_kept(at, &name), self.moment().plus(self.instances[at].days * DAY));
                 let instance = self.instances.get_mut(at).ok_or(SILENT)?;
-                instance.keys.get_mut(key).ok_or(SILENT)?.take(word, kept, now)?;
+                instance.keys.get_mut(&name).ok_or(SILENT)?.take(word, kept, due, now)?;
             }
             Target::State(serial) => {
                 if draft.bytes.trim_ascii() != b"purge" {
@@ -249,7 +259,7 @@ impl Model {
 
     pub fn store_text(&mut self, serial: u64, kind: Text, bytes: &[u8], adds: bool) -> Outcome<()> {
         let state = self.secret(serial).map(|(_, scheduled, ..)| scheduled);
-        let now = self.now;
+        let (now, moment) = (self.now, self.moment());
         let parsed = match kind {
             Text::Tags => parse_tags(bytes).map(Some),
             Text::Description => parse_description(bytes).map(|_| None),
@@ -257,6 +267,7 @@ impl Model {
             Text::Policy if bytes.trim_ascii() == self.default_policy().trim_ascii().as_bytes() => Ok(None),
             Text::Policy => Err(SILENT),
             Text::Cmk => self.chosen(serial, bytes).map(|_| None),
+            Text::Rotation => parse_plan(bytes).map(|_| None),
         };
         // Which of two reasons is said first is nobody's concern.
         match state {
@@ -278,15 +289,16 @@ impl Model {
             Text::Description => {
                 let text = parse_description(bytes)?;
                 if secret.description != text {
-                    (secret.description, secret.updated) = (text, now);
+                    (secret.description, secret.updated) = (text, secret.time(now));
                 }
             }
             Text::Cmk => {
                 let key = grammar(bytes.trim_ascii(), 64)?;
                 if secret.key != key {
-                    (secret.key, secret.updated) = (key, now);
+                    (secret.key, secret.updated) = (key, secret.time(now));
                 }
             }
+            Text::Rotation => secret.set_plan(parse_plan(bytes)?, moment)?,
             Text::Policy => {}
         }
         Ok(())
@@ -300,7 +312,7 @@ impl Model {
             None | Some((_, true, ..)) => Err(SILENT),
             Some((_, _, at, _)) if !self.instances[&at].keys.contains_key(&name) => Err(&[libc::ENOKEY]),
             Some((secret, ..)) if secret.key != name && !secret.is_draft() => Err(&[EPERM]),
-            Some((secret, _, at, _)) if secret.key != name && self.instances[&at].keys[&name].pending => {
+            Some((secret, _, at, _)) if secret.key != name && self.instances[&at].keys[&name].pending.is_some() => {
                 Err(&[EKEYREVOKED])
             }
             Some(_) => Ok(name),
@@ -334,7 +346,7 @@ impl Model {
     }
 
     /// ForceDelete. The directory that outlives its secret is a draft again.
-    fn purge(&mut self, serial: u64) -> Outcome<()> {
+    pub fn purge(&mut self, serial: u64) -> Outcome<()> {
         let (_, scheduled, at, name) = self.secret(serial).ok_or(&[ENOENT][..])?;
         if !scheduled {
             return Err(&[EALREADY]);

@@ -4,7 +4,7 @@ use super::{Tree, Who, record};
 use crate::fs::draft::{Base, Draft, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
-use crate::id::{NodeId, VersionNo};
+use crate::id::{NodeId, OpId, VersionNo};
 use crate::secret::{
     InstanceState, KeyName, KeyWord, MemberName, Plan, Quota, RecoveryWindow, Refusal, Tags, VersionId, parse_shares,
 };
@@ -100,14 +100,19 @@ impl Tree {
     fn purge(&self, who: Who, secret: NodeId) -> Result<(), Fault> {
         let directory = self.vault.directory_of(&*self.loaded(secret)?)?;
         self.vault.purge(who.caller(), secret)?;
-        self.change_scratches(Some(who.op)).remove_in(Ino::new(secret, Kind::Fields));
+        self.forget_entries(Some(who.op), secret, directory.map(|directory| directory.id()));
+        Ok(())
+    }
+
+    /// Forgets what there was of the purged `secret`, of whose name `directory` is still there.
+    pub(super) fn forget_entries(&self, op: Option<OpId>, secret: NodeId, directory: Option<NodeId>) {
+        self.change_scratches(op).remove_in(Ino::new(secret, Kind::Fields));
         for (kind, name) in [(Kind::Versions, "versions"), (Kind::Stages, "stages")] {
-            self.change_scratches(Some(who.op)).remove_in(Ino::new(secret, kind));
-            if let Some(directory) = &directory {
-                self.stale.lock().names.push((Ino::new(directory.id(), Kind::Directory), name.into()));
+            self.change_scratches(op).remove_in(Ino::new(secret, kind));
+            if let Some(directory) = directory {
+                self.stale.lock().names.push((Ino::new(directory, Kind::Directory), name.into()));
             }
         }
-        Ok(())
     }
 
     pub(super) fn current_len(&self, secret: NodeId) -> Result<usize, Fault> {

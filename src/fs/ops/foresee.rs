@@ -27,7 +27,11 @@ impl Tree {
             Kind::Description => {
                 secret::set_description(record(&*self.loaded(ino.node)?)?, lines, self.vault.now())?;
             }
-            Kind::Rotation => self.vault.check_rotation(ino.node, Plan::parse_file(lines)?)?,
+            Kind::Rotation => {
+                if let Some(plan) = Plan::parse_beginning(lines)? {
+                    self.vault.check_rotation(ino.node, Some(plan))?;
+                }
+            }
             Kind::Cmk => self.vault.check_key(ino.node, &KeyName::parse(lines.trim_ascii())?)?,
             Kind::RecoveryWindow => {
                 RecoveryWindow::parse(lines)?;

@@ -63,7 +63,7 @@ use super::{Life, Options};
 use crate::estate::Estate;
 use crate::id::{NodeId, OpId};
 use crate::secret::{Account, Grant, Secret};
-use crate::vault::{Caller, Loaded, Placed, Target, Vault, VaultError, outcome_of};
+use crate::vault::{Caller, Loaded, Placed, Purged, Target, Vault, VaultError, outcome_of};
 
 /// How long the kernel may keep a name or attributes that only change through the mount itself.
 const LONG: Duration = Duration::from_secs(3600);
@@ -243,6 +243,9 @@ impl Tree {
     /// What the kernel has to be told since this was last asked.
     pub fn take_stale(&self) -> Stale {
         self.bits_changed(self.vault.take_stale());
+        for Purged { secret, directory } in self.vault.take_purged() {
+            self.forget_entries(None, secret, directory);
+        }
         std::mem::take(&mut *self.stale.lock())
     }
 

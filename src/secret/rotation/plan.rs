@@ -63,7 +63,8 @@ impl Interval {
     /// In the largest unit that it is a whole number of.
     pub fn to_text(self) -> String {
         let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
-        let (seconds, unit) = units.into_iter().find(|(seconds, _)| self.0 % seconds == 0).unwrap_or((1, 's'));
+        let (seconds, unit) =
+            units.into_iter().find(|(seconds, _)| self.0.is_multiple_of(*seconds)).unwrap_or((1, 's'));
         format!("{}{unit}", self.0 / seconds)
     }
 }
@@ -81,6 +82,20 @@ pub struct Plan {
 impl Plan {
     /// Reads the text: `function=NAME` and perhaps `every=30d`, a line each. An empty one is none.
     pub fn parse_file(bytes: &[u8]) -> Result<Option<Self>, Refusal> {
+        match Self::parse_lines(bytes)? {
+            (Some(function), every) => Ok(Some(Self { function, every })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Refusal::BadRotation { line: 1, why: "no line names a function" }),
+        }
+    }
+
+    /// The plan that `lines`, behind which others may come, is the beginning of; `None` while none of them names a function.
+    pub fn parse_beginning(lines: &[u8]) -> Result<Option<Self>, Refusal> {
+        let (function, every) = Self::parse_lines(lines)?;
+        Ok(function.map(|function| Self { function, every }))
+    }
+
+    fn parse_lines(bytes: &[u8]) -> Result<(Option<FunctionName>, Option<Interval>), Refusal> {
         let (mut function, mut every) = (None, None);
         for (line, text) in bytes.split(|byte| *byte == b'\n').enumerate().map(|(at, text)| (at + 1, text.trim_ascii()))
         {
@@ -103,11 +118,7 @@ impl Plan {
                 return Err(bad("it is there twice"));
             }
         }
-        match (function, every) {
-            (Some(function), every) => Ok(Some(Self { function, every })),
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(Refusal::BadRotation { line: 1, why: "no line names a function" }),
-        }
+        Ok((function, every))
     }
 
     /// The same text again.
