@@ -243,23 +243,44 @@ fn a_step_that_takes_too_long_is_ended() {
 #[test]
 fn no_value_is_in_what_is_told_of_a_failure() {
     let stage = Stage::new();
-    stage.mount.write("prod/s/current", r#"{"user":"app","password":"hunter2-hunter2"}"#);
-    stage.function(
-        "loud",
-        "",
-        "case $1 in create) printf correct-horse;; set) echo \"no: hunter2-hunter2 $(cat <&4)\" >&2; exit 78;; esac",
-    );
+    let value = r#"{"user":"app","password":"hunter2-hunter2","pin":4711471147,"odd":"hunter3\"\u00e9"}"#;
+    stage.mount.write("prod/s/current", value);
+    let says = r#"echo "no: hunter2-hunter2 4711471147 hunter3\"é $(cat <&4)" >&2; exit 78"#;
+    stage.function("loud", "", &format!("case $1 in create) printf correct-horse;; set) {says};; esac"));
     stage.plan("loud");
     let said = stage.mount.fails("$KMSFS rotate prod/s");
-    assert!(said.contains("no: *** ***"), "{said}");
-    for text in [
-        said,
-        stage.mount.log(),
-        stage.rotation("s").to_string(),
-        stage.mount.records().iter().map(Json::to_string).collect(),
-    ] {
-        assert!(!text.contains("hunter2") && !text.contains("correct-horse"), "{text}");
+    assert!(said.contains("no: *** *** *** ***"), "{said}");
+    let records: String = stage.mount.records().iter().map(Json::to_string).collect();
+    for text in [said, stage.mount.log(), stage.rotation("s").to_string(), records] {
+        assert!(!["hunter", "correct-horse", "4711"].iter().any(|secret| text.contains(secret)), "{text}");
     }
+    // Of a line that is too long nobody knows where a value begins.
+    stage.function("long", "", "head -c 9000 /dev/zero | tr '\\0' x >&2; cat <&3 >&2; exit 78");
+    stage.mount.ok("$KMSFS rotate --cancel prod/s; echo function=long > prod/s/rotation");
+    let said = stage.mount.fails("$KMSFS rotate prod/s");
+    assert!(said.contains("too long to be shown") && !said.contains("xxx"), "{said}");
+}
+
+/// Whoever starts a daemon may have files open that are not for everybody.
+#[test]
+fn no_descriptor_of_others_comes_to_a_function() {
+    let mut stage = Stage::new();
+    let dir = stage.mount.dir.path().to_owned();
+    fs::write(dir.join("for-root"), "topsecret").unwrap();
+    let wrapper = dir.join("wrapper");
+    let file = dir.join("for-root");
+    let script = format!("#!/bin/sh\nexec 3<{0} 9<{0}\nexec {1} \"$@\"\n", file.display(), crate::harness::KMSFS);
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    stage.mount.program = wrapper;
+    stage.mount.restart();
+    stage.function("looks", "", "ls -l /proc/$$/fd > $N/fds; case $1 in create) printf new-value;; esac");
+    stage.plan("looks");
+    stage.mount.ok("$KMSFS rotate prod/s");
+    let fds = stage.note("fds");
+    let open: Vec<&str> = fds.lines().filter_map(|line| line.split(" -> ").nth(1)).collect();
+    assert!(open.iter().filter(|file| file.starts_with("pipe:")).count() == 5, "{fds}");
+    assert!(!fds.contains("for-root") && !fds.contains("store") && !fds.contains("socket:"), "{fds}");
 }
 
 #[test]
@@ -344,6 +365,36 @@ fn a_runner_that_is_killed_takes_its_function_along() {
     kill_process(Pid::from_raw(pids[0]).unwrap(), Signal::KILL).unwrap();
     stage.until("its function is gone", || !PathBuf::from(format!("/proc/{}", pids[1])).exists());
     stage.until("the step is done again", || stage.mount.read("prod/s/current") == "new-value");
+}
+
+/// What a function has started may go on where its runner is killed, and talk on: nobody waits for it.
+#[test]
+fn nobody_waits_for_what_a_killed_runner_has_left() {
+    let stage = Stage::new();
+    let chatters = "( while :; do echo x >&2; sleep 0.05; done ) & echo $PPID $! > $N/pids; sleep 1000";
+    stage.function("chatty", "", &format!("[ -e $N/again ] || {{ touch $N/again; {chatters}; }}; printf new-value"));
+    stage.plan("chatty");
+    stage.mount.ok("$KMSFS rotate --no-wait prod/s");
+    stage.until("it begins", || stage.note("pids").ends_with('\n'));
+    let pids: Vec<i32> = stage.note("pids").split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    kill_process(Pid::from_raw(pids[0]).unwrap(), Signal::KILL).unwrap();
+    stage.until("the step is done again", || stage.mount.read("prod/s/current") == "new-value");
+    let _ = kill_process(Pid::from_raw(pids[1]).unwrap(), Signal::KILL);
+}
+
+/// Somebody cancels, writes and begins anew while a function is on its way: what that makes is of a run that is over.
+#[test]
+fn a_cancelled_step_comes_to_nothing() {
+    let stage = Stage::new();
+    stage.function("slow", "", "case $1 in create) n=$(wc -l < $N/steps); while [ $n = 1 ] && [ ! -e $N/go ]; do sleep 0.01; done; printf \"made-$n-of-$(cat <&3)\";; esac");
+    stage.plan("slow");
+    let mount = &stage.mount;
+    mount.ok("$KMSFS rotate --no-wait prod/s");
+    stage.until("it begins", || stage.note("steps").ends_with('\n'));
+    mount.ok("$KMSFS rotate --cancel prod/s; printf by-hand > prod/s/current; $KMSFS rotate --no-wait prod/s; touch $OUT/notes/go");
+    stage.until("the second run is done", || stage.rotation("s")["State"] == "idle");
+    let current = mount.read("prod/s/current");
+    assert!(current.starts_with("made-") && current.ends_with("-of-by-hand"), "{current}");
 }
 
 #[test]
