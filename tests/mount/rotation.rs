@@ -203,7 +203,9 @@ fn a_function_that_is_not_there_or_not_declared_does_nothing() {
     for (text, why) in
         [("function=../x", "names no function"), ("every=7d", "no line names a function"), ("x", "no `=`")]
     {
-        let said = mount.fails(&format!("echo '{text}' > prod/s/rotation || {{ cat .kmsfs/last-error >&2; false; }}"));
+        let said = mount.fails(&format!(
+            "echo '{text}' | tee prod/s/rotation > /dev/null || {{ cat .kmsfs/last-error >&2; false; }}"
+        ));
         assert!(said.contains("Invalid argument") && said.contains(why), "{said}");
     }
     assert_eq!(mount.read("prod/s/rotation"), "function=other\n");
