@@ -153,7 +153,11 @@ impl Shared {
         let Some(at) = self.vault.step_due(id)? else { return Ok(false) };
         let failed = |why: &str, for_good| {
             log::warn!("{}: the {} step of its rotation has failed: {why}", self.vault.path_of(id), at.step.word());
-            self.vault.fail_step(id, at, why, for_good).map(|()| false)
+            match self.vault.fail_step(id, at, why, for_good) {
+                // It was cancelled meanwhile: nobody wants to know.
+                Ok(()) | Err(VaultError::Refused(_)) => Ok(false),
+                Err(error) => Err(error),
+            }
         };
         // What a step comes to has to be written: nobody is asked for what would be forgotten. A key that is disabled, or an instance that is
         // sealed, is no failure of the function's either.

@@ -52,6 +52,8 @@ pub fn run() -> Result<(), MountError> {
     let declared = Declaration::of(&job.dir, &job.function, &job.secret);
     let report = match (declared, <[OwnedFd; FILES + 1]>::try_from(files)) {
         (Ok(declared), Ok([old, new, older, stdout, stderr, lock])) => match take_place(&lock, job.place) {
+            // Whoever asked may have gone while another runner had the place.
+            Ok(()) if is_gone(&control) => return Ok(()),
             Ok(()) => do_step(&job, &declared, vec![old, new, older, stdout, stderr], &control),
             Err(error) => {
                 Report::Failed(format!("the last step of the secret's rotation has not come to its end: {error}"))
@@ -85,6 +87,11 @@ fn take_place(lock: &OwnedFd, place: u32) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether nobody is at the other end any more, who says nothing more.
+fn is_gone(control: &Control) -> bool {
+    poll(&mut [PollFd::new(control, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn do_step(job: &Job, declared: &Declaration, files: Vec<OwnedFd>, control: &Control) -> Report {
