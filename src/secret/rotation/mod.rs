@@ -1,7 +1,7 @@
 //! How a secret is rotated by a function: which one, how often, and how far a run of it has come.
 //!
 //! A run has four steps, as those of Function Compute for KMS have. `create` makes a new value, which becomes a version at
-//! [`StageLabel::pending`]; `set` makes it known where it is used; `test` tries it there. Then it is promoted to ACSCurrent, and `finish` ends
+//! [`StageLabel::pending`](super::StageLabel::pending); `set` makes it known where it is used; `test` tries it there. Then it is promoted to ACSCurrent, and `finish` ends
 //! what the value before was good for. What is kept here is kept before a step is begun, so that a run goes on where it stood whatever ends
 //! the program. Invariant: from the moment that `set` may have begun, the new value keeps its label until it is current, or another one
 //! takes its place.
