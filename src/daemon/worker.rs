@@ -137,9 +137,6 @@ fn rest(vault: &Vault) {
     if let Err(error) = vault.keep_reads(true) {
         log::warn!("when secrets were last read is not kept to the last: {error}");
     }
-    if let Err(error) = vault.keep_steady(true) {
-        log::warn!("how much time has passed is not kept to the last: {error}");
-    }
     if let Err(error) = vault.rest() {
         log::error!("the store was not left at rest, its next start will take longer: {error}");
     }

@@ -223,6 +223,11 @@ impl Vault {
         if let Some(trail) = self.trail() {
             trail.rest();
         }
+        // It takes along how far the audit has come. Where nobody has asked for the time there is nothing to keep.
+        let was_asked = self.steady.lock().is_some();
+        if was_asked && let Err(error) = self.keep_steady(true) {
+            log::warn!("how much time has passed is not kept to the last: {error}");
+        }
         if let Err(error) = self.keep_audited() {
             log::warn!("the store does not know how far the audit has come: {error}");
         }
