@@ -1,10 +1,13 @@
 //! Services that a mounted daemon rotates, under clients that read what they log in with from the mount at each connect, while workers and
 //! functions are killed. No client ever fails.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +26,13 @@ const ROTATIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two deaths of workers: ten in ten seconds are more than a keeper takes.
 const BREATH: Duration = Duration::from_millis(1_300);
+/// A function dies after so many workers: its next try waits ten seconds.
+const RATIO: usize = 4;
+/// Of so many rotations each step is to have lost a worker and a function.
+const MANY: usize = 50;
+const STEPS: [&str; 4] = ["create", "set", "test", "finish"];
+const WORKERS: &str = "workers";
+const FUNCTIONS: &str = "functions";
 /// Logins between two rotations: whoever has read the version before the old one is done with it then.
 const LOGINS: usize = 2;
 
@@ -91,37 +101,39 @@ impl Stage {
         assert_ne!(self.mount.ok("readlink prod/db/stages/ACSCurrent"), before, "{}", self.rotation());
     }
 
-    /// Kills workers and functions at changing moments of their steps until `over`; how many of each.
-    fn kill(&self, over: &AtomicBool) -> [usize; 2] {
-        let (mut seen, mut killed, mut last) = (0, [0, 0], Instant::now());
+    /// Kills workers and functions at changing moments of their steps until `over`.
+    fn kill(&self, over: &AtomicBool, killed: &Killed) {
+        let (mut seen, mut missed, mut last) = (0, 0, Instant::now());
         while !over.load(Ordering::SeqCst) {
             let steps = fs::read_to_string(&self.steps).unwrap();
-            let Some(line) = steps.lines().filter(|_| steps.ends_with('\n')).nth(seen) else {
+            let begun = steps.matches('\n').count();
+            if begun == seen {
                 thread::sleep(Duration::from_millis(2));
                 continue;
-            };
-            seen += 1;
-            // From the beginning of a step to behind its end.
-            thread::sleep(Duration::from_millis(seen as u64 * 37 % 160));
-            let pid = line.split(' ').nth(1).and_then(|pid| Pid::from_raw(pid.parse().unwrap())).unwrap();
-            match seen % 9 {
-                // A function that is killed waits ten seconds for its next try.
-                4 => killed[1] += usize::from(kill_process(pid, Signal::KILL).is_ok()),
-                1 | 3 | 6 | 8 if last.elapsed() > BREATH => {
-                    last = Instant::now();
-                    pidfd_send_signal(self.mount.process("worker_pid"), Signal::KILL).unwrap();
-                    killed[0] += 1;
+            }
+            seen = begun;
+            let (step, pid) = steps.lines().nth(seen - 1).and_then(|line| line.split_once(' ')).unwrap();
+            // From the beginning of a step to behind its end; nearer to the beginning when functions have ended before they could be killed.
+            thread::sleep(Duration::from_millis(seen as u64 * 37 % 160) / (1 + missed));
+            if killed.all(WORKERS) >= (killed.all(FUNCTIONS) + 1) * RATIO {
+                if kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).is_ok() {
+                    missed = 0;
+                    killed.count(FUNCTIONS, step);
+                } else {
+                    missed += 1;
                 }
-                _ => {}
+            } else if last.elapsed() > BREATH {
+                last = Instant::now();
+                pidfd_send_signal(self.mount.process("worker_pid"), Signal::KILL).unwrap();
+                killed.count(WORKERS, step);
             }
         }
-        killed
     }
 
     /// Rotates again and again, under a client that `lets_in` says of whether it gets in.
     fn run(&self, lets_in: impl Fn(&str, &str) -> bool + Sync) {
-        let (over, logins) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let killed = thread::scope(|scope| {
+        let (over, logins, killed, mut done) = (AtomicBool::new(false), AtomicUsize::new(0), Killed::default(), 0);
+        thread::scope(|scope| {
             let client = scope.spawn(|| {
                 while !over.load(Ordering::SeqCst) {
                     let [user, password] = self.login();
@@ -130,9 +142,11 @@ impl Stage {
                 }
             });
             let ends = Ends(&over);
-            let killer = scope.spawn(|| self.kill(&over));
-            for _ in 0..rotations() {
+            let killer = scope.spawn(|| self.kill(&over, &killed));
+            while !client.is_finished() && !killer.is_finished() && (done < rotations() || !killed.enough(rotations()))
+            {
                 self.rotate();
+                done += 1;
                 let enough = logins.load(Ordering::SeqCst) + LOGINS;
                 while logins.load(Ordering::SeqCst) < enough && !client.is_finished() {
                     thread::sleep(Duration::from_millis(5));
@@ -140,12 +154,44 @@ impl Stage {
             }
             drop(ends);
             client.join().unwrap();
-            killer.join().unwrap()
+            killer.join().unwrap();
         });
-        let (logins, [workers, functions]) = (logins.into_inner(), killed);
-        println!("{} rotations, {logins} logins, {workers} workers and {functions} functions killed", rotations());
-        assert!(workers > 0 && functions > 0, "nothing was killed");
+        println!("{done} rotations, {} logins; killed in a step or behind it{killed}", logins.into_inner());
         assert_eq!(self.mount.read("prod/db/fields/host"), "db", "it is kept");
+    }
+}
+
+/// How many workers and how many functions were killed, by the step that had begun last.
+#[derive(Default)]
+struct Killed(Mutex<BTreeMap<(&'static str, String), usize>>);
+
+impl Killed {
+    fn count(&self, what: &'static str, step: &str) {
+        *self.0.lock().unwrap().entry((what, step.to_owned())).or_default() += 1;
+    }
+
+    fn all(&self, what: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|((killed, _), _)| *killed == what).map(|(_, count)| count).sum()
+    }
+
+    /// Whether there were enough for as many `rotations`: a worker for each, and of many each in each step.
+    fn enough(&self, rotations: usize) -> bool {
+        let each = 2 * STEPS.len();
+        let in_all_steps = rotations < MANY || self.0.lock().unwrap().len() == each;
+        self.all(WORKERS) >= rotations && self.all(FUNCTIONS) >= rotations / RATIO && in_all_steps
+    }
+}
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let killed = self.0.lock().unwrap();
+        for what in [WORKERS, FUNCTIONS] {
+            write!(f, "; {what}")?;
+            for step in STEPS {
+                write!(f, " {step} {}", killed.get(&(what, step.to_owned())).unwrap_or(&0))?;
+            }
+        }
+        Ok(())
     }
 }
 
