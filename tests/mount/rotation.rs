@@ -325,6 +325,30 @@ fn a_run_is_cancelled() {
     assert!(mount.fails("$KMSFS rotate --cancel prod/s").contains("no rotation"));
 }
 
+/// What is asked for again is done already, but for a version that a run has left behind.
+#[test]
+fn a_version_that_is_there_may_not_be_what_it_was_rotated_to() {
+    let stage = Stage::new();
+    stage.function(
+        "held",
+        "",
+        "case $1 in create) printf \"made-$$\";; set) while [ ! -e $N/go ]; do sleep 0.01; done;; esac",
+    );
+    stage.plan("held");
+    let mount = &stage.mount;
+    mount.ok("$KMSFS rotate --no-wait --version-id spring prod/s");
+    stage.until("it sets", || stage.note("steps").ends_with("set\n"));
+    mount.ok("$KMSFS rotate --cancel prod/s");
+    let said = mount.fails("$KMSFS rotate --version-id spring prod/s");
+    assert!(said.contains("version spring is there, and is neither at ACSCurrent nor at ACSPrevious"), "{said}");
+    mount.ok("touch $OUT/notes/go; $KMSFS rotate --version-id summer prod/s");
+    for _ in 0..2 {
+        let said = mount.ok("$KMSFS rotate --version-id summer prod/s");
+        assert!(said.contains("prod/s: rotated"), "{said}");
+    }
+    assert_eq!(mount.ok("readlink prod/s/stages/ACSCurrent"), "../versions/summer\n");
+}
+
 /// The worker is killed in the middle of each step, and so is the function.
 #[test]
 fn a_run_goes_on_over_kills() {

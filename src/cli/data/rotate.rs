@@ -8,8 +8,9 @@ use clap::{Args, ValueHint};
 use serde_json::{Map, Value as Json};
 
 use super::fault::DataError;
+use super::log::{labels, versions};
 use crate::cli::address::{Address, Scope, Target};
-use crate::cli::client::{Client, request_of, text};
+use crate::cli::client::{Client, request_of, rows, text};
 use crate::cli::report::CliError;
 use crate::cli::show;
 
@@ -45,6 +46,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The states of a rotation that nothing is being done for.
 const IDLE: &str = "idle";
 const FAILED: &str = "failed";
+/// How the last one ended, if it came to its end.
+const DONE: &str = "done";
+/// The labels of a version that a rotation has come to.
+const CURRENT: &str = "ACSCurrent";
+const PREVIOUS: &str = "ACSPrevious";
 
 pub fn run(args: &RotateArgs) -> Result<(), CliError> {
     let (address, target) = Address::of_secret(&args.path, Scope::Secret)?;
@@ -62,21 +68,40 @@ pub fn run(args: &RotateArgs) -> Result<(), CliError> {
     }
     let rotation = described.get("Rotation").unwrap_or(&Json::Null);
     match rotation["State"].as_str() {
-        Some(FAILED) => Err(failed(&target, &rotation["Error"])),
-        Some(IDLE) if !args.cancel && args.version_id.is_none() && rotation["Last"]["Outcome"] != "done" => {
-            Err(failed(&target, &rotation["Last"]["Outcome"]))
+        Some(FAILED) => Err(failed(&target, rotation["Error"].as_str().unwrap_or_default())),
+        Some(IDLE) if !args.cancel => {
+            if let Some(why) = missed(&mut client, &target, args.version_id.as_deref(), &rotation["Last"]["Outcome"])? {
+                return Err(failed(&target, &why));
+            }
+            if args.json { Ok(()) } else { show::print(&format!("{}: rotated\n", target.path())) }
         }
         _ if args.json => Ok(()),
-        // It was asked for before, as KMS has it.
-        Some(IDLE) | None if args.version_id.is_some() => show::print(&format!("{}: rotated\n", target.path())),
         _ if args.cancel => show::print(&format!("{}: cancelled\n", target.path())),
-        Some(IDLE) => show::print(&format!("{}: rotated\n", target.path())),
         state => show::print(&format!("{}: {}\n", target.path(), state.unwrap_or_default())),
     }
 }
 
-fn failed(target: &Target, why: &Json) -> CliError {
-    DataError::NotRotated { secret: target.path(), why: why.as_str().unwrap_or_default().to_owned() }.into()
+fn failed(target: &Target, why: &str) -> CliError {
+    DataError::NotRotated { secret: target.path(), why: why.to_owned() }.into()
+}
+
+/// Why a secret that nothing is being done for was not rotated, to `version` where one was asked for; `None` where it was.
+fn missed(
+    client: &mut Client,
+    target: &Target,
+    version: Option<&str>,
+    last: &Json,
+) -> Result<Option<String>, CliError> {
+    let Some(version) = version else {
+        let outcome = last.as_str().unwrap_or_default();
+        return Ok((outcome != DONE).then(|| outcome.to_owned()));
+    };
+    // To rotate to a version that is there is a success that changes nothing, as KMS has it. A run that has failed or was cancelled leaves one too.
+    let all = versions(client, target)?;
+    let is_it = |row: &&Json| row["VersionId"] == version;
+    let labels = rows(&all, "VersionIds", "VersionId").iter().find(is_it).map(labels).unwrap_or_default();
+    let was_current = labels.iter().any(|label| [CURRENT, PREVIOUS].contains(label));
+    Ok((!was_current).then(|| format!("version {version} is there, and is neither at {CURRENT} nor at {PREVIOUS}")))
 }
 
 fn failures(described: &Map<String, Json>) -> u64 {
