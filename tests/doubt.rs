@@ -89,6 +89,23 @@ fn a_request_that_comes_again_may_be_the_one_that_is_not_known() {
 }
 
 /// The rows of a commit that is not known are there or not; either way the store is sound, and a scrub says so.
+/// What it deleted is still in the engine's log, for all that anybody knows.
+#[test]
+fn a_purge_that_was_not_known_is_shredded_too() {
+    let (store, vault, id) = secret();
+    vault.schedule_deletion(caller(5), id).unwrap();
+    assert!(!vault.owes_shredding());
+    store.be(Mood::CarriesOut);
+    vault.purge(caller(6), id).unwrap_err();
+    store.be(Mood::Well);
+    vault.shred_what_is_owed();
+    // Any verb clears it up.
+    vault.make_instance(caller(7), InstanceName::parse(b"test").unwrap(), 0o755).unwrap();
+    assert!(vault.node(id).unwrap().is_none() && vault.owes_shredding());
+    vault.shred_what_is_owed();
+    assert!(!vault.owes_shredding());
+}
+
 #[test]
 fn a_scrub_compares_nothing_while_the_head_is_in_doubt() {
     for mood in [Mood::CarriesOut, Mood::CarriesNothingOut] {

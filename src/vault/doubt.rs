@@ -128,6 +128,8 @@ impl Vault {
         self.keyring.forget();
         self.learn_top();
         self.doubt_purges();
+        // What is not known may have been a purge.
+        self.owe_shredding();
         // What readers see is what came of it only now.
         self.tell_of_doubt();
         Ok(())

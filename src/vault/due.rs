@@ -46,15 +46,14 @@ impl Vault {
     /// Where not even the first few could be looked for or ended; what fails by itself is counted.
     pub fn end_what_is_due(&self, mut go_on: impl FnMut() -> bool) -> Result<Ended, VaultError> {
         let mut ended = Ended::default();
-        self.end_secrets(&mut ended, &mut go_on)?;
-        self.end_keys(&mut ended, &mut go_on)?;
+        let outcome = self.end_secrets(&mut ended, &mut go_on).and_then(|()| self.end_keys(&mut ended, &mut go_on));
+        // What has ended has ended, though something behind it did not.
         if ended.secrets + ended.keys > 0 {
-            let ledger = self.ledger()?;
-            self.shred_behind_purge();
-            drop(ledger);
+            self.owe_shredding();
+            self.shred_what_is_owed();
             self.look_for_purges();
         }
-        Ok(ended)
+        outcome.map(|()| ended)
     }
 
     fn end_secrets(&self, ended: &mut Ended, go_on: &mut impl FnMut() -> bool) -> Result<(), VaultError> {
@@ -128,9 +127,9 @@ impl Vault {
             if is_made(&outcome) {
                 self.drop_pinned(purged.secret);
                 self.purged.lock().push(*purged);
+                ended.secrets += 1;
             }
         }
-        ended.secrets += gone.len() as u64;
         outcome
     }
 

@@ -27,6 +27,11 @@ impl Vault {
         Ok(outcome?)
     }
 
+    /// Has the log emptied at the next occasion: something may be in it.
+    pub(super) fn owe_shredding(&self) {
+        self.owed.0.store(true, Ordering::SeqCst);
+    }
+
     /// Empties the log behind a purge, which is done whatever comes of it.
     pub(super) fn shred_behind_purge(&self) {
         if let Err(error) = self.shred() {

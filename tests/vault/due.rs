@@ -1,6 +1,7 @@
 //! What ends by itself: secrets and keys whose recovery window is over by both clocks, and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kmsfs::crypto::Source;
@@ -11,6 +12,7 @@ use kmsfs::value::Value;
 use kmsfs::vault::{Clock, Draft, Ended, Vault, unlock};
 use parking_lot::Mutex;
 
+use crate::engine::{Moment, Mood};
 use crate::room::{Room, caller};
 
 pub const DAY: u64 = 86_400 * 1_000_000_000;
@@ -255,6 +257,37 @@ fn many_are_purged_some_at_a_time() {
     let commits = machine.vault.counts().changes - before;
     assert!(commits < 40, "{commits} commits for 60 secrets, some of them ours");
     assert_eq!(machine.vault.verify().unwrap().problems, [] as [&str; 0]);
+}
+
+/// The log is emptied behind those that were purged, though a commit behind theirs fails.
+#[test]
+fn what_was_purged_before_a_failure_is_shredded() {
+    let machine = Machine::new();
+    for n in 0..60 {
+        machine.deleted(&format!("s{n}"), 7);
+    }
+    machine.run(7 * DAY);
+    machine.vault.look_for_purges();
+    let (engine, mut pauses) = (machine.room.engine.clone(), 0);
+    let shredded = Arc::new(AtomicBool::new(false));
+    let told = shredded.clone();
+    engine.at(Moment::Shredding, move || told.store(true, Ordering::SeqCst));
+    let outcome = machine.vault.end_what_is_due(|| {
+        pauses += 1;
+        if pauses == 2 {
+            engine.be(Mood::CarriesOut);
+        }
+        true
+    });
+    assert!(outcome.is_err() && pauses == 2, "{outcome:?}");
+    assert!(
+        machine.vault.owes_shredding(),
+        "no change can be made before it is known what became of the second commit"
+    );
+    engine.be(Mood::Well);
+    machine.vault.shred_what_is_owed();
+    assert!(shredded.load(Ordering::SeqCst) && !machine.vault.owes_shredding());
+    assert!(machine.end().secrets > 0);
 }
 
 #[test]
