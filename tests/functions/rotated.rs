@@ -114,8 +114,12 @@ impl Stage {
             seen = begun;
             let (step, pid) = steps.lines().nth(seen - 1).and_then(|line| line.split_once(' ')).unwrap();
             // From the beginning of a step to behind its end; nearer to the beginning when functions have ended before they could be killed.
-            thread::sleep(Duration::from_millis(seen as u64 * 37 % 160) / (1 + missed));
+            let moment = Duration::from_millis(seen as u64 * 37 % 160);
             if killed.all(WORKERS) >= (killed.all(FUNCTIONS) + 1) * RATIO {
+                if step != killed.least_in(FUNCTIONS) {
+                    continue;
+                }
+                thread::sleep(moment / (1 + missed));
                 if kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).is_ok() {
                     missed = 0;
                     killed.count(FUNCTIONS, step);
@@ -123,6 +127,7 @@ impl Stage {
                     missed += 1;
                 }
             } else if last.elapsed() > BREATH {
+                thread::sleep(moment);
                 last = Instant::now();
                 pidfd_send_signal(self.mount.process("worker_pid"), Signal::KILL).unwrap();
                 killed.count(WORKERS, step);
@@ -172,6 +177,13 @@ impl Killed {
 
     fn all(&self, what: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|((killed, _), _)| *killed == what).map(|(_, count)| count).sum()
+    }
+
+    /// The step in which the fewest of them were killed.
+    fn least_in(&self, what: &'static str) -> &'static str {
+        let killed = self.0.lock().unwrap();
+        let count = |step: &&str| killed.get(&(what, (*step).to_owned())).copied().unwrap_or(0);
+        STEPS.into_iter().min_by_key(count).unwrap()
     }
 
     /// Whether there were enough for as many `rotations`: a worker for each, and of many each in each step.
