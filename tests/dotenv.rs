@@ -153,11 +153,14 @@ enum Read {
 
 /// Whether Python's dotenv reads `value`, by the table of docs/operations.md.
 fn python_reads(value: &str, expands: bool) -> Read {
-    let opens = value.contains(['$', '`']) && (value.contains('\'') || value.contains("\\\\") || value.ends_with('\\'));
+    let body = value.trim_end_matches('\\');
     let braces = value.find("${").is_some_and(|at| value[at..].contains('}'));
-    if opens {
+    if body.contains(['$', '`']) && (body.contains('\'') || body.contains("\\\\")) {
         // Behind a newline it would find lines of its own.
-        return if value.contains(['\n', '\r']) { Read::Wrong } else { Read::Left };
+        return if body.contains(['\n', '\r']) { Read::Wrong } else { Read::Left };
+    }
+    if body != value {
+        return Read::Left;
     }
     if value.contains('\r') || expands && braces { Read::Wrong } else { Read::Right }
 }
@@ -165,9 +168,15 @@ fn python_reads(value: &str, expands: bool) -> Read {
 #[test]
 fn python_reads_what_the_table_says() {
     let (values, dir) = (values(), tempfile::tempdir().unwrap());
-    // Each in a file of its own, between two others.
-    let files: Vec<String> =
-        values.iter().map(|value| format!("A=1\n{}B=2\n", dotenv(std::slice::from_ref(value)))).collect();
+    // Each in a file of its own, between others in quotes of all kinds, and a comment with some.
+    let [before, behind] = [&["it's", "say \"x\""], &["say \"x\"", "it's"]].map(|values| values.map(str::to_owned));
+    let file = |value: &String| {
+        let all: Vec<String> = before.iter().chain([value]).chain(&behind).cloned().collect();
+        let mut lines = dotenv(&all);
+        lines.push_str("# \"db-host\" is left out\nLAST=\"it's\"\n");
+        lines
+    };
+    let files: Vec<String> = values.iter().map(file).collect();
     fs::write(dir.path().join("files"), serde_json::to_string(&files).unwrap()).unwrap();
     for expands in [false, true] {
         let read = "import dotenv, json, logging; logging.disable(50)\nout = {}\n\
@@ -178,10 +187,12 @@ fn python_reads_what_the_table_says() {
             let got: BTreeMap<String, Option<String>> =
                 serde_json::from_str(read[&n.to_string()].as_ref().unwrap()).unwrap();
             let get = |name: &str| got.get(name).cloned().flatten();
-            let others = get("A").as_deref() == Some("1") && get("B").as_deref() == Some("2");
-            let found = match get("V0") {
+            let is = |name: &str, value: &str| get(name).as_deref() == Some(value);
+            let others = (0..2).all(|n| is(&format!("V{n}"), &before[n]) && is(&format!("V{}", n + 3), &behind[n]))
+                && is("LAST", "it's");
+            let found = match get("V2") {
                 Some(got) if got == *value && others => Read::Right,
-                None if others && got.len() == 2 => Read::Left,
+                None if others && got.len() == 5 => Read::Left,
                 _ => Read::Wrong,
             };
             let expected = python_reads(value, expands);

@@ -3,7 +3,8 @@
 //! POSIX shells are the norm: each line sets the variable to the value, whatever is in it. Of the ways to write that, the one is
 //! taken that Python's dotenv reads alike, and where no quotes are needed there are none, since `docker --env-file` takes them for a
 //! part of the value (docs/operations.md has the table of who reads what). Where Python's dotenv cannot read a value right it
-//! shall not read another one: the line is one that it refuses.
+//! shall not read another one, nor spoil what stands behind it: the line is one that it refuses. So `\` at the end of a value stand
+//! behind its quotes, since within them it takes the last one and the quote for a quote.
 
 use std::fmt::{self, Write};
 
@@ -54,7 +55,8 @@ impl Object<'_> {
 }
 
 fn write_value(member: &Member<'_>, out: &mut impl Write) -> fmt::Result {
-    let quotes = quotes(member);
+    let ending = ending(member);
+    let quotes = quotes(member, &ending);
     let (around, before, behind) = match quotes {
         Quotes::None => ("", "", ""),
         Quotes::Single => ("'", "", ""),
@@ -67,27 +69,53 @@ fn write_value(member: &Member<'_>, out: &mut impl Write) -> fmt::Result {
         Quotes::Mixed => matches!(char, '\'' | '\\'),
     };
     out.write_str(around)?;
-    let mut outcome = Ok(());
+    let (mut at, mut outcome) = (0, Ok(()));
     member.chars(|char| {
         let (before, behind) = if is_special(char) { (before, behind) } else { ("", "") };
-        outcome = outcome
-            .and_then(|()| out.write_str(before))
-            .and_then(|()| out.write_char(char))
-            .and_then(|()| out.write_str(behind));
+        if at < ending.from {
+            outcome = outcome
+                .and_then(|()| out.write_str(before))
+                .and_then(|()| out.write_char(char))
+                .and_then(|()| out.write_str(behind));
+        }
+        at += 1;
     });
     outcome?;
-    out.write_str(around)
+    out.write_str(around)?;
+    (0..ending.len).try_for_each(|_| out.write_str("\\\\"))
 }
 
-fn quotes(member: &Member<'_>) -> Quotes {
-    let (mut is_plain, mut expands, mut is_escaped, mut last) = (true, false, false, None);
+/// The `\` at the end of a value, in characters.
+struct Ending {
+    from: usize,
+    len: usize,
+}
+
+fn ending(member: &Member<'_>) -> Ending {
+    let mut ending = Ending { from: 0, len: 0 };
     member.chars(|char| {
-        is_plain &= is_safe(char);
-        expands |= matches!(char, '$' | '`');
-        is_escaped |= char == '\'' || char == '\\' && last == Some('\\');
-        last = Some(char);
+        if char == '\\' {
+            ending.len += 1;
+        } else {
+            ending = Ending { from: ending.from + ending.len + 1, len: 0 };
+        }
     });
-    match (is_plain, is_escaped || last == Some('\\'), expands) {
+    ending
+}
+
+/// How that is written which stands before `ending`.
+fn quotes(member: &Member<'_>, ending: &Ending) -> Quotes {
+    let (mut is_plain, mut expands, mut is_escaped, mut last, mut at) = (true, false, false, None, 0);
+    member.chars(|char| {
+        if at < ending.from {
+            is_plain &= is_safe(char);
+            expands |= matches!(char, '$' | '`');
+            is_escaped |= char == '\'' || char == '\\' && last == Some('\\');
+            last = Some(char);
+        }
+        at += 1;
+    });
+    match (is_plain && ending.len == 0, is_escaped, expands) {
         (true, ..) => Quotes::None,
         (false, false, _) => Quotes::Single,
         (false, true, false) => Quotes::Double,
@@ -138,10 +166,14 @@ mod tests {
             ("a\\b", "'a\\b'"),
             ("a\nb", "'a\nb'"),
             ("it's", "\"it's\""),
-            ("a\\", "\"a\\\\\""),
+            ("a\\", "'a'\\\\"),
+            ("\\", "''\\\\"),
+            ("it's \\\\", "\"it's \"\\\\\\\\"),
+            ("$it's\\", "'$it'\\''s'\\\\"),
             ("a\\\\\"b", "\"a\\\\\\\\\\\"b\""),
             ("$it's", "'$it'\\''s'"),
-            ("`\\", "'`'\\\\''"),
+            ("`\\", "'`'\\\\"),
+            ("`\\\\x", "'`'\\\\''\\\\'x'"),
             ("~", "'~'"),
             ("#", "'#'"),
         ];
