@@ -105,9 +105,14 @@ pub fn members(bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).expect("a value with members is text");
     let before: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
     object.write_dotenv(&mut String::new()).expect("memory takes it");
+    for (name, raw) in object.names().iter().zip(object.raws()).filter(|(_, raw)| raw.starts_with('"')) {
+        let mut read = String::new();
+        object.write_member(name, &mut read).expect("memory takes it");
+        assert_eq!(serde_json::from_str(raw).ok(), Some(read), "{raw}");
+    }
     let names: Vec<String> = before.keys().cloned().chain(["new".to_owned()]).collect();
     for name in names.iter().filter_map(|name| MemberName::parse(name.as_bytes()).ok()) {
-        for how in [Edit::Set(b"it's\n\"\\"), Edit::Append(b"x"), Edit::Remove] {
+        for how in [Edit::Set(b"it's\n\"\\"), Edit::Put(b"5"), Edit::Append(b"x"), Edit::Remove] {
             let mut out = String::new();
             let Ok(Edited::Changed) = edit(Some(bytes), &name, how, &mut out) else { continue };
             let after = Object::parse(out.as_bytes()).expect("an edited value has members");
@@ -119,7 +124,7 @@ pub fn members(bytes: &[u8]) {
                 assert_eq!(read(&object, other), read(&after, other));
             }
             let expected = match how {
-                Edit::Set(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+                Edit::Set(bytes) | Edit::Put(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
                 Edit::Append(_) => Some(read(&object, name.as_str()).unwrap_or_default() + "x"),
                 Edit::Remove => None,
             };

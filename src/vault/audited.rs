@@ -12,7 +12,7 @@ use super::{Caller, Loaded, Node, Vault, VaultError};
 use crate::audit::{AuditError, Entry, Facts, Outcome, Target, Ticket, Trail, Verified, Wanted, read, verify};
 use crate::crypto::AuditKey;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Account, Action, Grant, Identity, Refusal};
+use crate::secret::{Account, Action, Grant, Identity, MemberName, Refusal};
 use crate::store::{Reservation, StoreError};
 use crate::value::Value;
 
@@ -258,11 +258,18 @@ impl Vault {
         Ok(trail.wait(ticket)?)
     }
 
-    /// Tells that a version was written again with its own bytes: nothing changes, and its writer knows them.
-    pub(super) fn tell_of_replay(&self, caller: Caller, secret: &Loaded, no: VersionNo) -> Result<(), VaultError> {
+    /// Tells that a version, or a member of it, was written again with its own bytes: nothing changes, and its writer knows them.
+    pub(super) fn tell_of_replay(
+        &self,
+        caller: Caller,
+        secret: &Loaded,
+        no: VersionNo,
+        member: Option<&MemberName>,
+    ) -> Result<(), VaultError> {
         let Some(trail) = self.trail() else { return Ok(()) };
         let mut target = self.target(secret);
         target.version = self.version(secret, no).map(|version| version.id.as_str().to_owned());
+        target.member = member.map(|name| name.as_str().to_owned());
         let facts = trail.facts(caller.tid, caller.gesture);
         let entry = granted(caller, Some(Action::PutSecretValue), facts.as_deref(), &target);
         self.tell_trail(trail, &Entry { reason: "the same bytes again".into(), ..entry })

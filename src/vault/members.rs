@@ -56,15 +56,14 @@ impl Vault {
         self.put_value(caller, id, draft).map(|_: Written| ())
     }
 
-    /// Whether a member could be set to `bytes` as all is now, or have them behind it.
+    /// Whether `edit` could be done to a member as all is now.
     ///
     /// # Errors
     /// What the put would say.
-    pub fn check_member(&self, id: NodeId, name: &MemberName, bytes: &Value, append: bool) -> Result<(), VaultError> {
+    pub fn check_member(&self, id: NodeId, name: &MemberName, edit: Edit<'_>) -> Result<(), VaultError> {
         let loaded = self.existing(id)?;
         let record = &loaded.as_secret().ok_or(VaultError::Unreadable { node: id })?.secret;
-        let set = if append { Edit::Append(bytes.as_bytes()) } else { Edit::Set(bytes.as_bytes()) };
-        let (value, _) = self.edited(&loaded, record, name, set)?;
+        let (value, _) = self.edited(&loaded, record, name, edit)?;
         if value.len() > secret::VALUE_MAX { Err(Refusal::ValueTooLong.into()) } else { Ok(()) }
     }
 
@@ -76,14 +75,15 @@ impl Vault {
         draft: &Draft<'_>,
         member: &MemberDraft,
     ) -> Result<Made, VaultError> {
-        let (edit, replays) = match member.does {
-            MemberChange::Set { .. } if draft.append => (Edit::Append(draft.bytes.as_bytes()), false),
-            MemberChange::Set { replays } => (Edit::Set(draft.bytes.as_bytes()), replays),
-            MemberChange::Remove { .. } => (Edit::Remove, false),
+        let bytes = draft.bytes.as_bytes();
+        let edit = match member.does {
+            MemberChange::Set { .. } if draft.append => Edit::Append(bytes),
+            MemberChange::Set { replays: true } => Edit::Set(bytes),
+            MemberChange::Set { replays: false } => Edit::Put(bytes),
+            MemberChange::Remove { .. } => Edit::Remove,
         };
         match (self.edited(loaded, record, &member.name, edit)?, record.current()) {
-            ((_, Edited::Same), Some(current)) if replays => Ok(Made::Same(current.no)),
-            ((_, Edited::Same), Some(current)) => Ok(Made::Value(self.undisclosed(loaded, current.no)?)),
+            ((_, Edited::Same), Some(current)) => Ok(Made::Same(current.no)),
             ((value, _), _) => Ok(Made::Value(value)),
         }
     }
@@ -106,6 +106,18 @@ impl Vault {
         let whole = self.undisclosed(loaded, current.no)?;
         let edited = secret::edit(Some(whole.as_bytes()), name, edit, &mut value)?;
         Ok((value, edited))
+    }
+
+    /// Whether the current value of `secret` has the member `name`.
+    pub fn has_member(&self, secret: &Loaded, record: &Secret, name: &MemberName) -> Result<bool, VaultError> {
+        let Some(current) = record.current() else { return Ok(false) };
+        if let Some(fields) = &current.fields {
+            return Ok(fields.number(name).is_some());
+        }
+        // It was stored before records knew of members, or there were no numbers left.
+        let value = self.undisclosed(secret, current.no)?;
+        let is_text = current.kind == secret::DataType::Text;
+        Ok(is_text && Object::parse(value.as_bytes()).is_some_and(|object| object.has(name)))
     }
 
     /// The version, stored or pinned, that has the member numbered `number`.

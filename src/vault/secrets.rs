@@ -109,7 +109,7 @@ impl Vault {
                 Made::Value(value) => Some(value),
                 Made::Same(no) => {
                     record.not_scheduled()?;
-                    self.tell_of_replay(caller, loaded, no)?;
+                    self.tell_of_replay(caller, loaded, no, Some(&member.name))?;
                     return Ok(Written::Replayed(no));
                 }
             },
@@ -175,7 +175,7 @@ impl Vault {
         value: &Value,
     ) -> Result<Written, VaultError> {
         if self.undisclosed(loaded, no)?.as_bytes() == value.as_bytes() {
-            self.tell_of_replay(caller, loaded, no)?;
+            self.tell_of_replay(caller, loaded, no, None)?;
             return Ok(Written::Replayed(no));
         }
         let id = record.version_no(no).map(|version| version.id.clone()).ok_or(Refusal::NoSuchVersion)?;

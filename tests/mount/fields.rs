@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 
 use serde_json::{Value as Json, json};
 
@@ -20,6 +20,15 @@ fn secret() -> Mount {
     mount.secret("prod/s", "one");
     mount.write("prod/s/current", OBJECT);
     mount
+}
+
+/// A command that has Python do `script`, which may quote as it likes.
+fn python(mount: &Mount, script: &str) -> String {
+    let file = tempfile::Builder::new().suffix(".py").tempfile_in(mount.dir.path()).unwrap();
+    let (_, path) = file.keep().unwrap();
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    format!("python3 {}", path.display())
 }
 
 /// The object with that text in the place of the password.
@@ -54,9 +63,11 @@ fn members_are_files() {
     mount.ok(
         "mkdir prod/.keys/k; kmsfs() { $KMSFS \"$@\"; }; kmsfs key move k prod/s; echo Disabled > prod/.keys/k/state",
     );
-    assert!(
-        mount.ok("ls -l prod/s/fields prod/s/dotenv").contains("5432") || mount.ok("ls prod/s/fields").contains("port")
+    assert_eq!(
+        mount.ok("stat -c '%n %s' prod/s/fields/*"),
+        "prod/s/fields/big 20\nprod/s/fields/pass 3\nprod/s/fields/port 4\nprod/s/fields/user 1\n"
     );
+    assert_eq!(mount.ok("stat -c %s prod/s/dotenv"), "51\n");
     assert!(mount.fails("cat prod/s/fields/user").contains("Key has been revoked"));
     assert!(mount.fails("cat prod/s/dotenv").contains("Key has been revoked"));
     assert!(mount.fails("echo x > prod/s/fields/user").contains("Key has been revoked"));
@@ -310,7 +321,12 @@ fn two_writers_of_two_members_both_get_in() {
     mount.ok("cd prod/s; for w in a b; do (for n in $(seq 60); do printf $n > fields/$w; done) & done; wait");
     assert_eq!(mount.read("prod/s/current"), "{\"a\":\"60\",\"b\":\"60\",\"c\":[1.10]}");
     assert_eq!(mount.ok("ls -v prod/s/versions | tail -1"), "v121\n", "none was lost");
-    mount.ok("cd prod/s; for w in a b; do printf x >> fields/log & done; wait; test $(< fields/log) = xx");
+    // Both have it open before either writes.
+    mount.ok("cd prod/s; exec 3>> fields/log 4>> fields/log; printf x >&3; exec 3>&-; printf y >&4; exec 4>&-; test $(< fields/log) = xy");
+    mount.ok(
+        "cd prod/s; exec 3>> fields/log 4>> fields/log; printf 1 >&3; printf 2 >&4; exec 3>&- 4>&-; cat fields/log",
+    );
+    assert!(["xy12", "xy21"].contains(&mount.read("prod/s/fields/log").as_str()));
 }
 
 #[test]
@@ -355,6 +371,16 @@ fn what_no_member_can_be_is_refused() {
         let said = mount.fails(script);
         assert!(said.contains(why), "{script}: {said}");
     }
+    // At the write, since a shell's builtins hear nothing of the close.
+    let script = "import errno, os\n\
+                  for what in [b'x' * 30720, b'\"' * 30000, b'\\0' * 6000]:\n\
+                  \x20 fd = os.open('prod/s/fields/pass', os.O_WRONLY | os.O_TRUNC)\n\
+                  \x20 try: os.write(fd, what)\n\
+                  \x20 except OSError as error: assert error.errno == errno.EFBIG, error\n\
+                  \x20 else: raise SystemExit('a write of too much was taken')\n\
+                  \x20 try: os.close(fd)\n\
+                  \x20 except OSError: pass";
+    mount.ok(&python(&mount, script));
     assert_eq!((mount.read("prod/s/current").as_str(), versions(&mount)), (OBJECT, 2));
     let half = mount.fails("/usr/bin/printf 'a\\303' > prod/s/fields/pass");
     assert!(half.is_empty() || half.contains("Invalid argument"), "half a character is refused at the close: {half}");
@@ -473,6 +499,84 @@ fn who_may_write_alone_reads_no_member() {
     assert_eq!((&current["pass"], &current["n"], current.get("user")), (&json!("xy"), &json!("n"), None));
 }
 
+/// What comes of a guess is the same whether it is right or not: no error, no length and no error's absence tells.
+#[test]
+fn who_may_write_alone_finds_out_no_number() {
+    let mount = secret();
+    let home = home_number(&mount);
+    mount.ok("chmod 755 prod/s");
+    mount.write("prod/s/policy", allow(&home, "user/4001", &["kms:PutSecretValue", "kms:List*"]));
+    let len = || mount.path("prod/s/current").metadata().unwrap().len();
+    let mut lens = Vec::new();
+    for guess in ["5433", "5432"] {
+        mount.write("prod/s/current", OBJECT);
+        mount.ok(&as_user(4001, &format!("printf {guess} > prod/s/fields/port")));
+        lens.push(len());
+    }
+    assert_eq!(lens[0], lens[1]);
+    // To the last byte: quotes have no room.
+    let pad = 30_720 - OBJECT.len() - ", \"pad\" : \"\"".len();
+    let full = OBJECT.replace(" }\n", &format!(", \"pad\" : \"{}\" }}\n", "x".repeat(pad - 1)));
+    for guess in ["5433", "5432"] {
+        mount.write("prod/s/current", &full);
+        let said = mount.fails(&as_user(4001, &format!("printf {guess} > prod/s/fields/port")));
+        assert!(said.contains("File too large"), "{guess}: {said}");
+    }
+    mount.ok("printf 5432 > prod/s/fields/port");
+    assert_eq!(mount.read("prod/s/current"), full, "who may read it is told that it is that already");
+}
+
+/// Through a descriptor that was to make a member nobody reads one that somebody else has made.
+#[test]
+fn who_may_write_alone_reads_nothing_behind_what_it_makes() {
+    let mount = secret();
+    let home = home_number(&mount);
+    mount.ok("chmod 775 prod/s; chmod 600 prod/s/current; chgrp 4001 prod/s");
+    mount.write("prod/s/policy", allow(&home, "user/4001", &["kms:PutSecretValue", "kms:List*"]));
+    let script = "import os, subprocess\n\
+                  fd = os.open('prod/s/fields/token', os.O_RDWR | os.O_CREAT | os.O_APPEND)\n\
+                  print(os.pread(fd, 100, 0))";
+    denied(&mount, &as_user(4001, &python(&mount, script)));
+    // It may append without, and reads what it has written itself.
+    mount.ok(&as_user(4001, "printf a >> prod/s/fields/token; printf b >> prod/s/fields/token"));
+    let own = "import os\nfd = os.open('prod/s/fields/new', os.O_RDWR | os.O_CREAT)\n\
+               os.write(fd, b'own')\nassert os.pread(fd, 9, 0) == b'own'\nos.close(fd)";
+    mount.ok(&as_user(4001, &python(&mount, own)));
+    assert_eq!((mount.read("prod/s/fields/token"), mount.read("prod/s/fields/new")), ("ab".into(), "own".into()));
+}
+
+/// A directory that is held shows what it showed; what is made new is held against what is there now.
+#[test]
+fn no_member_is_overwritten_through_an_older_directory() {
+    let mount = secret();
+    let script = "import ctypes, errno, os, subprocess\n\
+                  libc = ctypes.CDLL(None, use_errno=True)\n\
+                  held = os.open('prod/s/fields', os.O_RDONLY)\n\
+                  subprocess.run('printf theirs > prod/s/fields/new; rm prod/s/fields/pass', shell=True, check=True)\n\
+                  def fails(act):\n\
+                  \x20 try: act()\n\
+                  \x20 except OSError as error: return error.errno\n\
+                  def rename():\n\
+                  \x20 os.close(os.open('.f', os.O_CREAT | os.O_WRONLY, dir_fd=held))\n\
+                  \x20 if libc.renameat2(held, b'.f', held, b'new', 1): raise OSError(ctypes.get_errno(), '')\n\
+                  assert fails(lambda: os.open('new', os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=held)) == errno.EEXIST\n\
+                  assert fails(rename) == errno.EEXIST";
+    mount.ok(&python(&mount, script));
+    assert_eq!(mount.read("prod/s/fields/new"), "theirs");
+    // To bring a member back is to make it.
+    mount.ok("chmod 750 prod/s; chmod 660 prod/s/current; chgrp -R 4001 prod/s");
+    mount.write("prod/s/current", OBJECT);
+    let back = "import os, subprocess, sys\n\
+                held = os.open('prod/s/fields', os.O_RDONLY)\n\
+                os.write(1, b'held\\n'); sys.stdin.readline()\n\
+                os.open('pass', os.O_WRONLY, dir_fd=held)";
+    mount.ok(&format!(
+        "mkfifo $OUT/go $OUT/held; chmod 666 $OUT/go $OUT/held; {{ {}; echo $? > $OUT/code; }} < $OUT/go > $OUT/held & \
+         exec 3> $OUT/go; read word < $OUT/held; rm prod/s/fields/pass; echo go >&3; wait; test $(cat $OUT/code) != 0",
+        as_user(4001, &python(&mount, back))
+    ));
+}
+
 #[test]
 fn pages_of_members_are_their_own() {
     let mount = secret();
@@ -482,9 +586,20 @@ fn pages_of_members_are_their_own() {
     };
     assert_eq!(send("prod/s/fields/pass").unwrap(), 3);
     assert_eq!(mount.ok("cat $OUT/out"), "two");
-    if let Err(error) = send("prod/s/dotenv") {
-        assert_eq!(error.raw_os_error(), Some(libc::EIO), "one inode's pages would mix versions");
-    }
+    let error = send("prod/s/dotenv").expect_err("one inode's pages would mix versions");
+    assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    // What is not stored is nobody's but its writer's: not by the pages that another descriptor of the file has, too.
+    let script = "import os\n\
+                  reader = os.open('prod/s/fields/pass', os.O_RDONLY)\n\
+                  writer = os.open('prod/s/fields/pass', os.O_RDWR)\n\
+                  os.pwrite(writer, b'new', 0)\n\
+                  out = os.open(os.environ['OUT'] + '/out', os.O_RDWR | os.O_CREAT | os.O_TRUNC)\n\
+                  try: os.sendfile(out, writer, 0, 100)\n\
+                  except OSError: pass\n\
+                  os.ftruncate(out, 0); os.lseek(out, 0, 0)\n\
+                  os.sendfile(out, reader, 0, 100)\n\
+                  assert os.pread(out, 9, 0) == b'two', os.pread(out, 9, 0)";
+    mount.ok(&python(&mount, script));
     mount.ok("printf %s new > prod/s/fields/pass");
     assert_eq!(send("prod/s/fields/pass").unwrap(), 3);
     assert_eq!(mount.ok("cat $OUT/out"), "new");

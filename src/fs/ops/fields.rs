@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::open::base;
 use super::{Tree, Who, record};
-use crate::fs::draft::{Draft, Target};
+use crate::fs::draft::{Base, Draft, Target};
 use crate::fs::errno::Fault;
 use crate::fs::inode::{Handle, Ino, Kind};
 use crate::fs::ops::How;
 use crate::id::{NodeId, VersionNo};
-use crate::secret::{Action, MemberName, Refusal, Right, Version};
+use crate::secret::{Action, Edit, MemberName, Refusal, Right, Version};
 use crate::value::Value;
 use crate::vault::{self, Loaded, MemberChange, MemberDraft, Needs, Room};
 
@@ -78,10 +78,18 @@ impl Tree {
         let who = self.permit_value(who, Action::PutSecretValue, &loaded, Needs::Value(Right::Write))?;
         self.may_read_too(who, how, &loaded)?;
         secret.not_scheduled()?;
-        let (_, name, len) = self.member(&loaded, ino).ok_or(Fault::NoEntry)?;
-        self.may_set(&loaded, &MemberName::parse(name.as_bytes())?)?;
-        let target = Target::Member { secret: ino.node, name, exists: true };
-        Ok(self.draft(who, ino, target, base(how, len as usize, true), how, how.truncates))
+        let (_, name, _) = self.member(&loaded, ino).ok_or(Fault::NoEntry)?;
+        let parsed = MemberName::parse(name.as_bytes())?;
+        // The version that it is seen in may not be current any more. What comes back there is made anew, which the kernel has not asked
+        // for: it has looked at the member's bits alone.
+        let exists = self.vault.has_member(&loaded, secret, &parsed)?;
+        if !exists {
+            self.permit_again(who, Action::PutSecretValue, &loaded, Needs::Directory(Right::Change))?;
+        }
+        self.may_set(&loaded, &parsed)?;
+        let len = self.member_len(ino.node, &name)?;
+        let target = Target::Member { secret: ino.node, name, exists };
+        Ok(self.draft(who, ino, target, base(how, len, true), how, how.truncates))
     }
 
     /// A member that is not there; of a draft the first.
@@ -91,10 +99,12 @@ impl Tree {
         let secret = record(&loaded)?;
         secret.not_scheduled()?;
         let who = self.permit_new(who, &loaded)?;
-        // It may be there by now, though not in the version that the directory shows.
-        let fields_now = secret.current().and_then(|version| version.fields.as_ref());
-        if how.exclusive && fields_now.is_some_and(|fields| fields.number(&name).is_some()) {
-            return Err(Refusal::NameTaken.into());
+        if how.appends {
+            // A read through it gives what it goes behind, should somebody else make that meanwhile.
+            self.may_read_too(who, how, &loaded)?;
+        }
+        if how.exclusive {
+            self.must_be_new(&loaded, &name)?;
         }
         self.may_set(&loaded, &name)?;
         let number = self.change_scratches(None).number();
@@ -103,14 +113,19 @@ impl Tree {
         Ok((ino, self.draft(who, ino, target, base(how, 0, true), how, true)))
     }
 
+    /// Refuses a member that is there by now, though maybe not in the version that the directory shows.
+    pub(super) fn must_be_new(&self, secret: &Loaded, name: &MemberName) -> Result<(), Fault> {
+        if self.vault.has_member(secret, record(secret)?, name)? { Err(Refusal::NameTaken.into()) } else { Ok(()) }
+    }
+
     /// Refuses where no value at all could be set as the member `name`, in words that a shell's `echo` hears.
     fn may_set(&self, secret: &Arc<Loaded>, name: &MemberName) -> Result<(), Fault> {
         self.vault.key_is_usable(record(secret)?)?;
-        Ok(self.vault.check_member(secret.id(), name, &Value::copy_of(b"x"), false)?)
+        Ok(self.vault.check_member(secret.id(), name, Edit::Put(b"x"))?)
     }
 
     /// Refuses what a draft of a member has come to, as far as no further byte could mend it.
-    pub(super) fn foresee_member(&self, draft: &Draft, adds: bool) -> Result<(), Fault> {
+    pub(super) fn foresee_member(&self, who: Who, draft: &Draft) -> Result<(), Fault> {
         let Target::Member { secret, name, .. } = &draft.target else { return Ok(()) };
         let bytes = draft.bytes.as_bytes();
         let whole = match std::str::from_utf8(bytes) {
@@ -123,7 +138,12 @@ impl Tree {
             return Ok(());
         }
         let name = MemberName::parse(name.as_bytes())?;
-        Ok(self.vault.check_member(*secret, &name, &Value::copy_of(whole), adds)?)
+        let edit = match draft.base {
+            Base::Behind(_) => Edit::Append(whole),
+            _ if self.may_replay(who, &*self.loaded(*secret)?) => Edit::Set(whole),
+            _ => Edit::Put(whole),
+        };
+        Ok(self.vault.check_member(*secret, &name, edit)?)
     }
 
     /// Stores `value` as the member `name`; with `adds`, behind what that is.
@@ -138,16 +158,24 @@ impl Tree {
     ) -> Result<(), Fault> {
         let trimmed = self.trimmed(value);
         let bytes = trimmed.as_ref().unwrap_or(value);
-        let loaded = self.loaded(secret)?;
-        let reads = self.permit_again(who, Action::GetSecretValue, &loaded, Needs::Value(Right::Read));
-        let member = Some(MemberDraft { name, does: MemberChange::Set { replays: reads.is_ok() } });
+        let replays = self.may_replay(who, &*self.loaded(secret)?);
+        let member = Some(MemberDraft { name, does: MemberChange::Set { replays } });
         let draft = vault::Draft { append: adds, member, room, ..vault::Draft::of(bytes) };
         self.vault.put_value(who.caller(), secret, draft)?;
         Ok(())
     }
 
+    /// Whether `who` may be told, by what comes of it, that it has written what is there already.
+    fn may_replay(&self, who: Who, secret: &Loaded) -> bool {
+        self.permit_again(who, Action::GetSecretValue, secret, Needs::Value(Right::Read)).is_ok()
+    }
+
     /// Removes the member `name`, which `fields` shows.
     pub(super) fn remove_member(&self, who: Who, fields: Ino, name: &[u8]) -> Result<(), Fault> {
+        // That directory goes on showing it.
+        if self.vault.has_carried_out(who.op)? {
+            return Ok(());
+        }
         let loaded = self.loaded(fields.node)?;
         let who = self.permit_new(who, &loaded)?;
         let seen = record(&loaded)?.shown_by(fields.ordinal);

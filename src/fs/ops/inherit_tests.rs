@@ -284,6 +284,24 @@ fn the_kernel_is_told_by_the_next_worker() {
     assert!(tree.take_stale().attrs.contains(&directory));
 }
 
+/// The directory that a member was removed from goes on showing it.
+#[test]
+fn a_removal_of_a_member_that_comes_again_is_one() {
+    let mut world = World::new();
+    let tree = world.next();
+    let (ino, handle) = writer(&tree, writes());
+    tree.write(who(4), ino, handle, 0, br#"{"a":1,"b":2}"#).unwrap();
+    tree.flush(who(5), handle).unwrap();
+    tree.release(who(6), handle);
+    let fields = entry(&tree, "fields");
+    tree.unlink(who(7), fields, b"a").unwrap();
+    let after = seen(&tree);
+    let tree = world.next();
+    tree.unlink(who(7), fields, b"a").unwrap();
+    assert_eq!(seen(&tree), after);
+    assert!(tree.unlink(who(8), fields, b"a").is_err(), "another request finds that it is gone");
+}
+
 /// Each write of an appending writer gets in once, whichever of them come again.
 #[test]
 fn an_appended_write_that_comes_again_is_one() {

@@ -49,6 +49,8 @@ impl Tree {
     pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
         match handle {
             Handle::Value { .. } if paged && matches!(ino.kind, Kind::Current | Kind::Dotenv) => Err(Fault::PageCache),
+            // Its pages are of all who have the file open, and these bytes are nobody's but its writer's.
+            Handle::Draft { .. } if paged && ino.kind.is_value() => Err(Fault::PageCache),
             _ if paged => {
                 self.note_paged(ino)?;
                 self.may_page(who, ino)?;

@@ -30,7 +30,12 @@ impl Tree {
         match moved.kind {
             Kind::Trashed if target.is_some_and(|target| target.kind == Kind::Scratch) => Err(Fault::NotDirectory),
             Kind::Trashed => self.restore(who, moved, to),
-            Kind::Scratch => self.rename_scratch(who, moved.ordinal, from.parent, to, target),
+            Kind::Scratch => {
+                if let (true, Kind::Fields, Ok(name)) = (keeps, to.parent.kind, MemberName::parse(to.name)) {
+                    self.must_be_new(&*self.loaded(to.parent.node)?, &name)?;
+                }
+                self.rename_scratch(who, moved.ordinal, from.parent, to, target)
+            }
             Kind::Stage if from.parent == to.parent => {
                 let who = self.permit_names(who, to.parent, Action::UpdateSecretVersionStage)?;
                 let (from, to) = (StageLabel::parse(from.name)?, StageLabel::parse(to.name)?);

@@ -111,7 +111,7 @@ impl Tree {
         if draft.target == Target::Text {
             self.foresee(draft.ino, draft.bytes.as_bytes(), matches!(draft.base, Base::Behind(_)))?;
         }
-        self.foresee_member(draft, matches!(draft.base, Base::Behind(_)))
+        self.foresee_member(who, draft)
     }
 
     /// Refuses the draft of a value whose key was disabled since the file was opened.

@@ -10,8 +10,10 @@ use crate::secret::Refusal;
 /// What is done to one member. The bytes are plaintext.
 #[derive(Clone, Copy)]
 pub enum Edit<'a> {
-    /// It is these bytes, a string.
+    /// It is these bytes, a string. One that reads like them already, be it a string or not, stays as it is.
     Set(&'a [u8]),
+    /// It is these bytes, a string, whatever it was: what comes of it tells nothing of that.
+    Put(&'a [u8]),
     /// These bytes stand behind what it reads like.
     Append(&'a [u8]),
     /// It is there no more.
@@ -23,7 +25,7 @@ pub enum Edit<'a> {
 pub enum Edited {
     /// Another value.
     Changed,
-    /// The member reads like that already, be it a string or not.
+    /// The member reads like that already.
     Same,
 }
 
@@ -41,10 +43,10 @@ pub fn edit(
     let (at, name) = (object.find(name.as_str()), name.as_str());
     let written = match edit {
         Edit::Remove => object.write_without(at.ok_or(Refusal::NoSuchMember)?, out),
-        Edit::Set(bytes) | Edit::Append(bytes) => {
+        Edit::Set(bytes) | Edit::Put(bytes) | Edit::Append(bytes) => {
             let text = text(bytes)?;
             let before = at.filter(|_| matches!(edit, Edit::Append(_)));
-            if before.is_none() && at.is_some_and(|at| object.members[at].is(text)) {
+            if matches!(edit, Edit::Set(_)) && at.is_some_and(|at| object.members[at].is(text)) {
                 return Ok(Edited::Same);
             }
             if at.is_none() && !object.fits_with(name) {

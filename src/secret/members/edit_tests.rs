@@ -111,12 +111,12 @@ proptest! {
         blanks in vec(blank(), 5),
         member in "[a-f]",
         value in "\\PC{1,6}|[\0-\u{1f}\"\\\\]{1,3}",
-        way in 0usize..3,
+        way in 0usize..4,
     ) {
         let [a, b, c, d, e] = blanks[..] else { unreachable!("five were taken") };
         let written: Vec<_> = members.iter().map(|(name, raw)| format!("{a}{}{b}:{c}{raw}{d}", serde_json::json!(name))).collect();
         let text = format!("{e}{{{}{a}}}{d}", written.join(","));
-        let how = [Edit::Set(value.as_bytes()), Edit::Append(value.as_bytes()), Edit::Remove][way];
+        let how = [Edit::Set(value.as_bytes()), Edit::Append(value.as_bytes()), Edit::Remove, Edit::Put(value.as_bytes())][way];
         let parsed = |text: &str| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(text).unwrap();
         let before = parsed(&text);
         let read = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned());
@@ -129,7 +129,7 @@ proptest! {
                     prop_assert_eq!(after.get(name).map(|raw| raw.get()), Some(raw.get()), "{}", name);
                 }
                 let expected = match how {
-                    Edit::Set(_) => Some(value.clone()),
+                    Edit::Set(_) | Edit::Put(_) => Some(value.clone()),
                     Edit::Append(_) => Some(old.map_or(String::new(), |old| read(old)) + &value),
                     Edit::Remove => None,
                 };

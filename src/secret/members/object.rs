@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::name::is_shown;
+use super::name::{MemberName, is_shown};
 
 /// Most members of a value that has members: `fields/` lists each, and the record of its secret knows each.
 pub const MEMBERS_MAX: usize = 512;
@@ -74,6 +74,11 @@ impl<'a> Object<'a> {
 
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.members.iter().position(|member| member.name == name)
+    }
+
+    /// Whether it has the member `name`.
+    pub fn has(&self, name: &MemberName) -> bool {
+        self.find(name.as_str()).is_some()
     }
 
     /// Writes what the member `name` reads like; whether there is one.
@@ -149,15 +154,20 @@ fn unescape(text: &str, mut take: impl FnMut(char)) -> Option<()> {
 
 /// The character behind `\u`, which may take another `\u`.
 fn code_point(rest: &mut std::str::Chars<'_>) -> Option<char> {
-    let mut unit = || {
-        let (hex, left) = rest.as_str().split_at_checked(4)?;
-        let unit = u16::from_str_radix(hex, 16).ok()?;
-        *rest = left.strip_prefix("\\u").filter(|_| (0xd800..0xdc00).contains(&unit)).unwrap_or(left).chars();
-        Some(unit)
-    };
-    let first = unit()?;
-    let units = if (0xd800..0xdc00).contains(&first) { [first, unit()?] } else { [first, 0] };
-    char::decode_utf16(units).next()?.ok()
+    let (first, left) = unit(rest.as_str())?;
+    *rest = left.chars();
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first.into());
+    }
+    let (second, left) = unit(left.strip_prefix("\\u")?)?;
+    *rest = left.chars();
+    char::decode_utf16([first, second]).next()?.ok()
+}
+
+/// Four digits, and what stands behind them.
+fn unit(text: &str) -> Option<(u16, &str)> {
+    let (hex, left) = text.split_at_checked(4)?;
+    Some((u16::from_str_radix(hex, 16).ok()?, left))
 }
 
 /// As serde reads them.
@@ -247,6 +257,8 @@ mod tests {
             "{\"a\":\"\\ud800\"}",
             "{\"a\":\"\\udc00\\ud800\"}",
             "{\"a\":\"\\ud800x\"}",
+            "{\"a\":\"\\ud800dc00\"}",
+            "{\"a\":\"\\ud83d\\nde00\"}",
             "{\"\\ud800\":1}",
             &many(513),
             &format!("{{{}}}", names.join(",")),
