@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::members::{dotenv, member, members};
-use crate::reference::{Access, Bytes, Content, Model, Secret, Spot, TEXTS, Text};
+use crate::reference::{Access, Bytes, Content, Model, Scratch, Secret, Spot, TEXTS, Text};
 
 /// What is at one path.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,10 +185,14 @@ impl Painter<'_> {
         if !scheduled {
             self.versions(&path, access, secret, instance.keys[&secret.key].usable());
         }
-        self.scratches(&Spot::Dir(at.into(), name.into()), &path);
-        self.scratches(&Spot::Versions(at.into(), name.into()), &format!("{path}/versions"));
-        self.scratches(&Spot::Stages(at.into(), name.into()), &format!("{path}/stages"));
-        self.scratches(&Spot::Fields(at.into(), name.into()), &format!("{path}/fields"));
+        // An entry that came to be of a file's name since is what that stands for, also while the secret lists none.
+        let versions: Vec<&str> = secret.versions.iter().map(|version| version.id.as_str()).collect();
+        let current = secret.current().and_then(|version| members(&version.bytes)).unwrap_or_default();
+        let members: Vec<&str> = current.keys().map(String::as_str).collect();
+        self.scratches(&Spot::Dir(at.into(), name.into()), &path, &[]);
+        self.scratches(&Spot::Versions(at.into(), name.into()), &format!("{path}/versions"), &versions);
+        self.scratches(&Spot::Stages(at.into(), name.into()), &format!("{path}/stages"), &[]);
+        self.scratches(&Spot::Fields(at.into(), name.into()), &format!("{path}/fields"), &members);
     }
 
     fn versions(&mut self, path: &str, access: Access, secret: &Secret, usable: bool) {
@@ -219,8 +223,9 @@ impl Painter<'_> {
         }
     }
 
-    fn scratches(&mut self, spot: &Spot, path: &str) {
-        for file in self.model.scratches.values().filter(|file| file.spot == *spot) {
+    fn scratches(&mut self, spot: &Spot, path: &str, entries: &[&str]) {
+        let is_hidden = |file: &Scratch| entries.iter().any(|entry| entry.as_bytes() == file.name);
+        for file in self.model.scratches.values().filter(|file| file.spot == *spot && !is_hidden(file)) {
             let (shape, mode) = match &file.content {
                 Content::File(_) if !self.model.is_readable(file) => (Shape::Revoked, file.mode),
                 Content::File(bytes) => (Shape::File(crate::files::shared(bytes)), file.mode),

@@ -35,6 +35,14 @@ fn rename(from: &str, to: &str) -> Vec<Op> {
     vec![Op::Rename(path(from), path(to), false)]
 }
 
+/// A member that came to be of the name of a file in memory was listed beside it.
+#[test]
+fn a_member_hides_a_file_in_memory() {
+    let temporary = Flags { reads: true, truncates: false, appends: false, exclusive: true };
+    let made = vec![Op::Create(path("p/a/fields/user"), temporary)];
+    holds(&[write("p/a/current", b"a"), made, write("p/a/current", b"{\"user\":\"m\"}")]);
+}
+
 /// The attributes of `.kmsfs` were kept for an hour, though they change whenever an instance is made.
 #[test]
 fn kmsfs_changes_with_the_root() {

@@ -112,7 +112,7 @@ impl Tree {
         if from < SCRATCH_AT && self.list_entries(ino, from, sink)? {
             return Ok(());
         }
-        if from < NODES_AT && self.list_scratches(ino, from.max(SCRATCH_AT), sink) {
+        if from < NODES_AT && self.list_scratches(ino, from.max(SCRATCH_AT), sink)? {
             return Ok(());
         }
         self.list_nodes(ino, NodeId(u32::try_from(from.saturating_sub(NODES_AT)).unwrap_or(u32::MAX)), sink)
@@ -176,12 +176,17 @@ impl Tree {
         Ok(())
     }
 
-    fn list_scratches(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> bool {
+    fn list_scratches(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<bool, Fault> {
         let files = self.scratches.lock().list(ino);
-        files.into_iter().any(|(slot, name)| {
+        for (slot, name) in files {
             let next = SCRATCH_AT + u64::from(slot) + 1;
-            next > from && sink(next, &name, Ino::scratch(slot))
-        })
+            // An entry that came to be of its name since it was made is what that stands for, and was listed.
+            let stands = next > from && self.resolve(ino, &name)? == Some(Ino::scratch(slot));
+            if stands && sink(next, &name, Ino::scratch(slot)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn list_nodes(&self, ino: Ino, after: NodeId, sink: &mut Sink<'_>) -> Result<(), Fault> {
