@@ -20,7 +20,7 @@ use super::sink::{Event, Parts, Sink, ToDisk};
 use super::witness::{Witness, WitnessKind};
 use crate::crypto::AuditKey;
 use crate::id::OpId;
-use crate::secret::Account;
+use crate::secret::{Account, Identity};
 
 /// Bytes of a segment.
 pub const SEGMENT: u64 = 64 * 1024 * 1024;
@@ -144,7 +144,7 @@ impl Trail {
     /// Renders `entry`.
     pub fn body(&self, entry: &Entry<'_>) -> Body {
         let account = entry.account.as_ref().map_or(&*self.account, Account::as_str);
-        entry.body(&principal(account, self.own_uid, entry.uid))
+        entry.body(&principal(account, self.own_uid, entry.uid, entry.gid))
     }
 
     /// Tells of something that happened to the daemon itself.
@@ -303,9 +303,11 @@ impl Drop for Trail {
     }
 }
 
-/// The name that KMS has for a caller: root and the daemon's own user are the account itself, others its users.
-fn principal(account: &str, own_uid: u32, uid: u32) -> String {
-    if uid == 0 || uid == own_uid {
+/// The name that KMS has for a caller: root and the daemon's own user are the account itself, others its users; who is a group alone is a role.
+fn principal(account: &str, own_uid: u32, uid: u32, gid: u32) -> String {
+    if uid == Identity::NOBODY {
+        format!("acs:ram::{account}:role/{gid}")
+    } else if uid == 0 || uid == own_uid {
         format!("acs:ram::{account}:root")
     } else {
         format!("acs:ram::{account}:user/{uid}")
@@ -330,5 +332,5 @@ fn daemon_body(account: &str, own_uid: u32, gesture: &str, reason: &str) -> Body
         facts: None,
         target: &Target::default(),
     };
-    entry.body(&principal(account, own_uid, own_uid))
+    entry.body(&principal(account, own_uid, own_uid, entry.gid))
 }

@@ -12,8 +12,18 @@ use std::path::Path;
 /// The name of the link.
 const NAME: &str = "mount.kmsfs";
 /// Options of `kmsfs mount` that fstab has among those of `-o`.
-const WITH_VALUE: [&str; 9] =
-    ["key-file", "passphrase-file", "credential", "anchor", "log", "audit", "audit-to", "audit-fail", "functions"];
+const WITH_VALUE: [&str; 10] = [
+    "key-file",
+    "passphrase-file",
+    "credential",
+    "anchor",
+    "log",
+    "audit",
+    "audit-to",
+    "audit-fail",
+    "functions",
+    "views",
+];
 /// Flags of mount(8) that say nothing to us: fake, sloppy, no mtab, verbose.
 const IGNORED_FLAGS: [&str; 4] = ["-f", "-s", "-n", "-v"];
 /// Flags of mount(8) with a value that says nothing to us: the namespace it has entered already, the type.

@@ -40,6 +40,7 @@ mod subtree;
 mod umount;
 mod upgrade;
 mod verify;
+mod view;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ enum Verb {
     Init(init::InitArgs),
     Mount(mount::MountArgs),
     Umount(umount::UmountArgs),
+    View(view::ViewArgs),
     Upgrade(upgrade::UpgradeArgs),
     Abort(abort::AbortArgs),
     Put(data::put::PutArgs),
@@ -145,6 +147,7 @@ fn filter_of(verb: &Verb) -> &'static str {
         Verb::Mount(_) => logging::DAEMON,
         Verb::Init(_)
         | Verb::Umount(_)
+        | Verb::View(_)
         | Verb::Upgrade(_)
         | Verb::Abort(_)
         | Verb::Doctor(_)
@@ -190,6 +193,7 @@ fn run(verb: Verb) -> Result<Exit, CliError> {
         Verb::Mount(args) => return mount::run(&args),
         Verb::Doctor(args) => return doctor::run(&args),
         Verb::Umount(args) => umount::run(&args),
+        Verb::View(args) => view::run(&args),
         Verb::Upgrade(args) => upgrade::run(&args),
         Verb::Abort(args) => abort::run(&args),
         Verb::Put(args) => data::put::run(&args),

@@ -51,6 +51,10 @@ pub struct MountArgs {
     /// Where the functions are that rotate secrets [default: /etc/kmsfs/rotate.d for root, $XDG_CONFIG_HOME/kmsfs/rotate.d else]
     #[arg(long, value_name = "DIR")]
     functions: Option<PathBuf>,
+    /// Where the files `*.view` are that say which views to mount beside it [default: /etc/kmsfs/views.d for root,
+    /// $XDG_CONFIG_HOME/kmsfs/views.d else]
+    #[arg(long, value_name = "DIR")]
+    views: Option<PathBuf>,
     /// Take a store that was rolled back as it is, and anchor it anew
     #[arg(long)]
     accept_rollback: bool,
@@ -133,6 +137,7 @@ pub fn task(args: &MountArgs) -> Result<Task, CliError> {
         // Root mounts for the machine: owners and modes decide. Others mount for themselves.
         allow_other: options.allow_other.unwrap_or_else(places::is_root),
         read_only: options.read_only,
+        by_bits: true,
     };
     let MountOptions { read_only, trim_newline, account, .. } = options;
     let options = Options { read_only, trim_newline, account };
@@ -143,5 +148,6 @@ pub fn task(args: &MountArgs) -> Result<Task, CliError> {
         anchor: args.anchor.place()?,
         recording: args.audit.recording()?,
         functions: args.functions.as_deref().map_or_else(places::functions, places::absolute)?,
+        views: args.views.as_deref().map_or_else(places::views, places::absolute)?,
     })
 }

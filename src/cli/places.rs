@@ -63,8 +63,16 @@ const FUNCTIONS: Place = Place {
     name: "kmsfs/rotate.d",
 };
 
+const VIEWS: Place = Place {
+    what: "the files that say which views there are",
+    root: "/etc/kmsfs/views.d",
+    variable: "XDG_CONFIG_HOME",
+    fallback: ".config",
+    name: "kmsfs/views.d",
+};
+
 /// All of them, as man pages list them.
-pub const PLACES: [Place; 6] = [STORE, KEY_FILE, ANCHORS, LOG, AUDIT, FUNCTIONS];
+pub const PLACES: [Place; 7] = [STORE, KEY_FILE, ANCHORS, LOG, AUDIT, FUNCTIONS, VIEWS];
 
 /// The store's directory.
 pub fn store() -> Result<PathBuf, CliError> {
@@ -94,6 +102,11 @@ pub fn audit() -> Result<PathBuf, CliError> {
 /// The directory of the functions that rotate secrets.
 pub fn functions() -> Result<PathBuf, CliError> {
     of(&FUNCTIONS)
+}
+
+/// The directory of the files that say which views there are.
+pub fn views() -> Result<PathBuf, CliError> {
+    of(&VIEWS)
 }
 
 fn of(place: &Place) -> Result<PathBuf, CliError> {

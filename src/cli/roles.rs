@@ -129,6 +129,7 @@ pub fn to_args(role: Role, order: &Order) -> Vec<OsString> {
     }
     args.extend(recording::to_args(&order.task.recording));
     args.extend(["--functions".into(), order.task.functions.clone().into()]);
+    args.extend(["--views".into(), order.task.views.clone().into()]);
     match &order.log {
         // A worker's stderr is its keeper's.
         _ if matches!(role, Role::Work | Role::Poke) => args.push("--foreground".into()),
@@ -177,7 +178,7 @@ fn keep(args: &MountArgs) -> Result<Exit, CliError> {
     // The key came along: no source is asked for it.
     let order = mount::order(args, KeySource::Credential(String::new()))?;
     let programs = programs(&order);
-    daemon::go_on(order.task.mount, &order.log, programs, &control)?;
+    daemon::go_on(order.task, &order.log, programs, &control)?;
     Ok(Exit::Done)
 }
 

@@ -24,6 +24,8 @@ pub struct Mount {
     /// Whether other users than the one who mounts may come in; the tree's permission bits decide what they may do.
     pub allow_other: bool,
     pub read_only: bool,
+    /// Whether the kernel decides by permission bits, before anything is asked: in a view they are not what decides.
+    pub by_bits: bool,
 }
 
 /// What stands as the source of every mount of ours.
@@ -53,11 +55,14 @@ fn attach_as_root(mount: &Mount, point: &Path) -> io::Result<OwnedFd> {
     let device = OpenOptions::new().read(true).write(true).open(FUSE_DEVICE)?;
     let root_mode = point.metadata()?.permissions().mode();
     let mut data = format!(
-        "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions",
+        "fd={},rootmode={root_mode:o},user_id={},group_id={}",
         std::os::fd::AsRawFd::as_raw_fd(&device),
         rustix::process::getuid().as_raw(),
         rustix::process::getgid().as_raw(),
     );
+    if mount.by_bits {
+        data.push_str(",default_permissions");
+    }
     if mount.allow_other {
         data.push_str(",allow_other");
     }
@@ -70,8 +75,11 @@ fn attach_as_root(mount: &Mount, point: &Path) -> io::Result<OwnedFd> {
 fn attach_by_helper(mount: &Mount, point: &Path) -> io::Result<OwnedFd> {
     let helper = fusermount().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no fusermount3"))?;
     let (ours, its) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let mut options = format!("fsname={SOURCE},subtype=kmsfs,default_permissions,nosuid,nodev,noexec,noatime");
+    let mut options = format!("fsname={SOURCE},subtype=kmsfs,nosuid,nodev,noexec,noatime");
     options.push_str(if mount.read_only { ",ro" } else { ",rw" });
+    if mount.by_bits {
+        options.push_str(",default_permissions");
+    }
     if mount.allow_other {
         options.push_str(",allow_other");
     }

@@ -15,15 +15,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ready::Failure;
+use super::views::ViewOrder;
 
 /// Which words this program understands, what is written into the estate among them. A program that understands others does
 /// not take over.
-pub const WORDS: u32 = 5;
+pub const WORDS: u32 = 6;
 
 /// Longest message: the negotiated INIT and a failure's text fit many times.
 const MESSAGE_MAX: usize = 64 * 1024;
-/// Most descriptors with one message.
-const FILES_MAX: usize = 8;
+/// Most descriptors with one message. The kernel takes 253.
+pub const FILES_MAX: usize = 200;
 
 /// To the worker.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,10 @@ pub enum ToWorker {
     },
     /// Another poker was started.
     Poker(u32),
+    /// All views that there were when this worker came are served.
+    AllViews,
+    /// Serve a view. With it: its device.
+    View { no: u32, order: ViewOrder, connected: Connected },
     /// Finish what was begun, and end: another one goes on.
     Finish,
 }
@@ -69,6 +74,12 @@ pub enum ToKeeper {
     Serving { answer: Vec<u8> },
     /// The worker ends, and so would any other.
     Failed(Failure),
+    /// Requests of a view are answered; `answer` is what the kernel has been told at first.
+    ViewServes { no: u32, answer: Vec<u8> },
+    /// No worker can serve it, and why.
+    ViewFails { no: u32, why: String },
+    /// It was unmounted.
+    ViewEnds { no: u32 },
 }
 
 /// One end of the socket.

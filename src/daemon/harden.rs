@@ -26,6 +26,7 @@ const MMAP_THRESHOLD: libc::c_int = 128 * 1024;
 /// Hardens this process. To be called before a key is read and before another thread is started.
 pub fn harden() -> Hardening {
     umask(rustix::fs::Mode::from_raw_mode(0o077));
+    allow_descriptors();
     let hardening = Hardening { undumpable: forbid_dumps(), locked: lock_memory() };
     return_large_blocks();
     hardening
@@ -49,6 +50,15 @@ fn close_range(flags: libc::c_uint) -> std::io::Result<()> {
     match unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, flags) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// As many descriptors as may be: each view has one, and the limit that is usual is of programs that use select(2).
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        log::warn!("there will be few descriptors: {error}");
     }
 }
 

@@ -5,10 +5,11 @@
 //! end. Invariant: while the keeper lives, either a worker serves, or one is being started, or the mount is being given up; what
 //! is given up answers every caller with an error, since the device's last copy is closed.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use super::abort;
 use super::attach::{self, Mount};
 use super::handover::{Connected, ToKeeper, ToWorker};
 use super::mount::MountError;
-use super::mounts;
+use super::mounts::{self, MountPoint};
 use super::notify::Manager;
 use super::poker::Poker;
 use super::restarts::Restarts;
@@ -26,6 +27,7 @@ use super::strongbox::Strongbox;
 use super::tended::{Event, Signals, TRY_AGAIN, Worker};
 use super::unmount;
 use super::upgrade::{self, Programs};
+use super::views::{Answer, Door, Kept, ViewOrder};
 use crate::estate::Files;
 use crate::store::StoreLock;
 
@@ -49,6 +51,13 @@ pub struct Keeper {
     pub manager: Manager,
     /// The program that handed this over, until a worker of this one serves.
     pub former: Option<File>,
+    /// Where the store is.
+    pub store: PathBuf,
+    pub views: Kept,
+    /// Where views are asked for; none where that could not be opened.
+    pub door: Option<Door>,
+    /// Views that are to be mounted once the whole tree is served.
+    pub ordered: VecDeque<ViewOrder>,
 }
 
 /// The line to the kernel: the device, and what was said on it.
@@ -58,8 +67,18 @@ pub struct Line {
 }
 
 impl Line {
+    /// Mounts `mount`, which nobody serves yet.
+    pub fn attach(mount: &Mount) -> io::Result<Self> {
+        let device = attach::attach(mount)?;
+        let init = attach::first_request(&device)?;
+        let there = mounts::device_on(&mount.point)?;
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self { device, said: Connected { id, init, answer: None, workers: 0, mount: there } })
+    }
+
     /// Whether the kernel has ended the connection, as it does when nothing is mounted any more. Its number may be another mount's then.
-    fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         let mut device = [PollFd::new(&self.device, PollFlags::empty())];
         poll(&mut device, Some(&Timespec::default())).is_ok() && device[0].revents().contains(PollFlags::ERR)
     }
@@ -133,11 +152,12 @@ impl Keeper {
     ) -> Result<Option<ExitStatus>, MountError> {
         let mut upgrades = false;
         loop {
-            let event = worker.wait(&mut self.signals, &self.manager, &self.poker, restarts);
+            let event = worker.wait(&mut self.signals, &self.manager, &self.poker, restarts, self.door.as_ref());
             match event.map_err(MountError::Start)? {
                 Event::End => {
                     self.manager.stopping();
                     if let Some(line) = &self.line {
+                        self.detach_views();
                         self.detach(&line.said.mount);
                     } else {
                         worker.kill();
@@ -165,6 +185,7 @@ impl Keeper {
                     worker.heard = Instant::now();
                     self.poker.bury();
                 }
+                Event::Knock => self.answer_door(worker),
                 Event::Wedged => {
                     log::error!("the worker (pid {}) does not answer; it is killed", worker.child.id());
                     restarts.unserved(worker.heard);
@@ -204,7 +225,26 @@ impl Keeper {
                     self.give_up();
                     return Err(MountError::Abandoned(error));
                 }
-                self.manager.ready();
+                self.views.begin_anew();
+                self.mount_ordered(worker);
+            }
+            ToKeeper::ViewServes { no, answer } => {
+                self.views.serves(no, answer);
+                self.tell_door(no, &Answer::Done);
+                self.mount_ordered(worker);
+            }
+            ToKeeper::ViewFails { no, why } => {
+                if let Some(view) = self.views.remove(no) {
+                    log::error!("the view on {} cannot be served: {why}", view.order.point.display());
+                    detach(&view.order.point, &view.line.said.mount);
+                }
+                self.tell_door(no, &Answer::Refused(why));
+                self.mount_ordered(worker);
+            }
+            ToKeeper::ViewEnds { no } => {
+                if let Some(view) = self.views.remove(no) {
+                    log::info!("the view on {} is unmounted", view.order.point.display());
+                }
             }
             // The first worker's reason is the mount's.
             ToKeeper::Failed(failure) if self.line.as_ref().is_none_or(|line| line.said.answer.is_none()) => {
@@ -228,13 +268,7 @@ impl Keeper {
     /// Gives the worker the connection, which is made now for the first one.
     fn connect(&mut self, worker: &Worker) -> Result<(), MountError> {
         if self.line.is_none() {
-            let attached = attach::attach(&self.mount).and_then(|device| {
-                let init = attach::first_request(&device)?;
-                let mount = mounts::find(&self.mount.point)?.map(|mount| mount.device).unwrap_or_default();
-                let mut id = [0; 8];
-                getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
-                Ok(Line { device, said: Connected { id, init, answer: None, workers: 0, mount } })
-            });
+            let attached = Line::attach(&self.mount);
             let point = || self.mount.point.clone();
             self.line = Some(attached.map_err(|source| MountError::Attach { point: point(), source })?);
             log::info!("mounted {}", self.mount.point.display());
@@ -257,18 +291,12 @@ impl Keeper {
     /// Takes the mount out of the tree. Where somebody uses it still, nobody new comes in, and it ends with its last user.
     /// Where another mount stands by now, that is let be: this one was taken out before.
     fn detach(&self, mount: &str) {
-        let there = mounts::find(&self.mount.point);
-        if !there.is_ok_and(|there| there.is_some_and(|there| there.device == mount)) {
-            return;
-        }
-        log::info!("unmounting {}", self.mount.point.display());
-        if let Err(error) = unmount::detach_lazily(&self.mount.point) {
-            log::error!("cannot unmount {}: {error}", self.mount.point.display());
-        }
+        detach(&self.mount.point, mount);
     }
 
     /// Ends the mount for everybody: out of the tree, and an error to whoever waits.
     pub fn give_up(&mut self) {
+        self.give_up_views();
         let Some(line) = self.line.take() else { return };
         log::error!("the mount on {} is given up", self.mount.point.display());
         // A worker that hangs holds the connection too, so that to close it here is not enough.
@@ -278,5 +306,25 @@ impl Keeper {
             log::warn!("the connection could not be ended: {error}");
         }
         self.detach(&line.said.mount);
+    }
+}
+
+/// Takes the mount on `point` out of the tree. Where another one than `mount` stands by now, that is let be.
+pub(super) fn detach(point: &Path, mount: &str) {
+    match mounts::list() {
+        Ok(there) => detach_among(&there, point, mount),
+        Err(error) => log::error!("cannot unmount {}: {error}", point.display()),
+    }
+}
+
+/// The same, of one of many: `there` is what is mounted.
+pub(super) fn detach_among(there: &[MountPoint], point: &Path, mount: &str) {
+    let real = mounts::real(point);
+    if there.iter().rev().find(|there| there.path == real).is_none_or(|there| there.device != mount) {
+        return;
+    }
+    log::info!("unmounting {}", point.display());
+    if let Err(error) = unmount::detach_lazily(point) {
+        log::error!("cannot unmount {}: {error}", point.display());
     }
 }

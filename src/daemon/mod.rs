@@ -2,7 +2,7 @@
 //!
 //! Reading order: `unlock` (where keys come from), `open` (stores), `restore` (a store of a backup), `mounts` and `point` (the place), `harden`, `logfile`,
 //! `recording`, `anchor`, `mount` (a mount's whole life), `attach` (the kernel), `strongbox` and `handover` (what is handed on), `keeper` with
-//! `tended`, `restarts` and `notify`, `worker` with `upkeep`, `forgetter` and `rotate`, `poker`, `upgrade`; then what others do to a mount: `ready` (its birth in the
+//! `tended`, `restarts` and `notify`, `worker` with `upkeep`, `forgetter` and `rotate`, `poker`, `views` (more mounts of the same store), `upgrade`; then what others do to a mount: `ready` (its birth in the
 //! background), `probe` (asking it), `relieve`, `unmount`, `abort`, `doctor`.
 //!
 //! Knows no command line and prints nothing: its errors keep their types up to `cli::report`. Invariants: a store is open in
@@ -37,6 +37,7 @@ mod unlock;
 mod unmount;
 mod upgrade;
 mod upkeep;
+mod views;
 mod worker;
 
 pub use abort::{AbortError, abort};
@@ -61,4 +62,5 @@ pub use rotate::{become_function, run as run_step};
 pub use unlock::{Key, KeyError, KeySource, make_key_file, read_key, read_passphrase};
 pub use unmount::{Manner, UnmountError, Unmounted, unmount};
 pub use upgrade::{Programs, UpgradeError, question, understands};
+pub use views::{Answer, Ask, DoorError, ViewOrder, ask as ask_daemon, store_of};
 pub use worker::{Task, work};

@@ -3,12 +3,12 @@
 //! [`run`] is the keeper's life, [`go_on`] that of a keeper that another one has become; the worker's is in `worker`. Knows no
 //! command line; what it meets is told by [`MountError`], each part of which keeps its type.
 
+use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use super::anchor::AnchorError;
-use super::attach::Mount;
 use super::handover::Control;
 use super::harden::{Hardening, harden};
 use super::keeper::{End, Keeper};
@@ -24,6 +24,7 @@ use super::tended::Signals;
 use super::unlock::{KeyError, KeySource, read_key};
 use super::unmount;
 use super::upgrade::{Legacy, Programs};
+use super::views::{Door, Kept, OrderError, ViewOrder, orders_in};
 use super::worker::Task;
 use crate::estate::Files;
 
@@ -105,15 +106,19 @@ pub fn run(order: Order, programs: Programs, ready: impl FnOnce() -> io::Result<
         signals: Signals::listen().map_err(MountError::Signals)?,
         manager: Manager::of_this_process(),
         former: None,
+        views: Kept::default(),
+        door: Door::open(&task.store).inspect_err(|error| log::error!("nobody can ask for views: {error}")).ok(),
+        ordered: ordered(&task.views),
+        store: task.store,
     };
     keep(keeper, &log, ready)
 }
 
 /// Goes on with what a former program of this process held, which waits on `control`.
-pub fn go_on(mount: Mount, log: &LogPlace, programs: Programs, control: &Control) -> Result<(), MountError> {
+pub fn go_on(task: Task, log: &LogPlace, programs: Programs, control: &Control) -> Result<(), MountError> {
     harden();
     unmount::take_name();
-    let keeper = Legacy::receive(control).and_then(|legacy| legacy.keeper(mount, programs));
+    let keeper = Legacy::receive(control).and_then(|legacy| legacy.keeper(task.mount, task.store, programs));
     keep(keeper.map_err(MountError::Handover)?, log, || {
         log::info!("kmsfs {} goes on with the mount", env!("CARGO_PKG_VERSION"));
         Ok(())
@@ -127,6 +132,8 @@ fn keep(mut keeper: Keeper, log: &LogPlace, ready: impl FnOnce() -> io::Result<(
         let ended = keeper.keep(&mut ready).inspect_err(|_| keeper.give_up());
         match ended? {
             End::Unmounted => {
+                // Nobody serves them any more.
+                keeper.give_up_views();
                 log::info!("{} is unmounted", keeper.mount.point.display());
                 return Ok(());
             }
@@ -147,6 +154,13 @@ fn keep(mut keeper: Keeper, log: &LogPlace, ready: impl FnOnce() -> io::Result<(
             }
         }
     }
+}
+
+/// The views that files order; what is wrong with one is in the log, and the others are there.
+fn ordered(dir: &Path) -> VecDeque<ViewOrder> {
+    let wrong = |error: OrderError| log::error!("there is no view as ordered: {error}");
+    let real = |order: ViewOrder| ViewOrder { point: order.point.canonicalize().unwrap_or(order.point), ..order };
+    orders_in(dir).into_iter().filter_map(|order| order.map_err(wrong).ok()).map(real).collect()
 }
 
 /// Says in the log what keeps the keys in this process, and what does not.

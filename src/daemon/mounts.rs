@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, Statx, StatxAttributes, StatxFlags, statx};
+
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// The source of every mount of kmsfs, whoever mounted it.
 const SOURCE: &[u8] = b"kmsfs";
@@ -34,6 +36,29 @@ pub fn list() -> io::Result<Vec<MountPoint>> {
 pub fn find(path: &Path) -> io::Result<Option<MountPoint>> {
     let real = real(path);
     Ok(list()?.into_iter().rev().find(|mount| mount.path == real))
+}
+
+/// The device of what is mounted on `path`, as `major:minor`. Nobody is asked, whoever serves it.
+pub fn device_on(path: &Path) -> io::Result<String> {
+    let found = look(path)?;
+    Ok(format!("{}:{}", found.stx_dev_major, found.stx_dev_minor))
+}
+
+/// Whether something is mounted on `path`; where the kernel does not tell it may be. The kernel's table, which is long where there are many, is
+/// not read for that.
+pub fn may_be_mounted(path: &Path) -> bool {
+    match look(path) {
+        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+        }
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+fn look(path: &Path) -> io::Result<Statx> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(statx(rustix::fs::CWD, path, flags, StatxFlags::empty())?)
 }
 
 /// `path` as the kernel names it, without touching what is mounted there.

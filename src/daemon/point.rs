@@ -69,7 +69,9 @@ pub fn check_point(point: &Path, store: &Path, allow_other: bool) -> Result<(), 
 
 fn check_directory(point: &Path) -> Result<(), PointError> {
     let path = || point.to_owned();
-    if mounts::find(point).map_err(|source| PointError::Io { path: path(), source })?.is_some() {
+    if mounts::may_be_mounted(point)
+        && mounts::find(point).map_err(|source| PointError::Io { path: path(), source })?.is_some()
+    {
         // Attributes may come from the kernel's cache long after the daemon's end; only its answer tells that it lives.
         return Err(match probe::ask(point, PATIENCE) {
             Err(ProbeError::Dead(_)) => PointError::Stale(path()),

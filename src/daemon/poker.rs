@@ -34,8 +34,8 @@ use super::tended::{SELF, TRY_AGAIN, handle};
 use super::unmount;
 use crate::vault::Rotated;
 
-/// Longest message: an instance's name, a secret's, and the entry's.
-const NAME_MAX: usize = 1024;
+/// Longest message: a path, of which those in views are whole.
+const NAME_MAX: usize = 4096;
 /// The entry that is poked.
 const ENTRY: &str = "current";
 /// How often the mount is probed: seldom enough to cost nothing.
@@ -212,7 +212,11 @@ impl Pokes {
     /// Has `rotated` poked. It is on its way when this returns, so before the change is acknowledged. Where the socket is full the
     /// thread waits for room, since the poker may be waiting for the very change that is being told.
     pub fn add(&self, rotated: &Rotated) {
-        let name = Path::new(rotated.instance.as_str()).join(rotated.name.as_str()).join(ENTRY);
+        self.add_path(Path::new(rotated.instance.as_str()).join(rotated.name.as_str()).join(ENTRY));
+    }
+
+    /// The same of a file of another mount, by its whole path.
+    pub fn add_path(&self, name: PathBuf) {
         if send_name(&self.socket, &name, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_err() {
             self.queue.names.lock().insert(name);
             self.queue.more.notify_one();

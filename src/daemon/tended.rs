@@ -19,6 +19,7 @@ use super::notify::Manager;
 use super::poker::Poker;
 use super::restarts::Restarts;
 use super::unmount;
+use super::views::Door;
 
 /// Signals, as bytes to be polled for.
 pub struct Signals {
@@ -51,6 +52,8 @@ pub enum Event {
     PokerDied,
     /// The mount has answered.
     Beat,
+    /// Somebody asks for views.
+    Knock,
     /// It does not come to serve, or does not come to its end.
     Late,
     /// It serves, and does not answer.
@@ -61,6 +64,9 @@ pub enum Event {
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a killed worker is waited for.
 const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// What is watched before the poker: two sorts of signals, and the worker's word and end.
+const OF_WORKER: usize = 4;
 
 /// From a process that could not be started to the next try: so long that ten of them are not taken for what ends every worker.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1_500);
@@ -111,6 +117,7 @@ impl Worker {
         manager: &Manager,
         poker: &Poker,
         restarts: &Restarts,
+        door: Option<&Door>,
     ) -> io::Result<Event> {
         loop {
             manager.alive();
@@ -119,11 +126,8 @@ impl Worker {
                 self.heard = Instant::now();
             }
             let deadline = if self.serves { self.heard + SILENCE } else { self.deadline(restarts) };
-            let left = deadline.saturating_duration_since(Instant::now());
-            let poker_due = poker.again.map(|again| again.saturating_duration_since(Instant::now()));
-            let left = Some(left).into_iter().chain(manager.period()).chain(poker_due).min();
-            let left = left.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
-            let mut watched = [
+            let left = time_left(deadline, manager, poker)?;
+            let mut watched = vec![
                 PollFd::new(&signals.end, PollFlags::IN),
                 PollFd::new(&signals.upgrade, PollFlags::IN),
                 PollFd::new(&self.control, PollFlags::IN),
@@ -131,14 +135,20 @@ impl Worker {
                 PollFd::new(&poker.pidfd, PollFlags::IN),
                 PollFd::new(&poker.beats, PollFlags::IN),
             ];
-            // The end of one that could not be followed by another is known.
-            let known = if poker.again.is_some() { 2 } else { 0 };
-            let count = watched.len() - known;
-            let ready = match poll(&mut watched[..count], left.as_ref()) {
-                Err(rustix::io::Errno::INTR) => continue,
-                other => other?,
-            };
-            let [end, upgrade, word, died, poker_died, beat] = watched.map(|one| !one.revents().is_empty());
+            if poker.again.is_some() {
+                // The end of one that could not be followed by another is known.
+                watched.truncate(OF_WORKER);
+            }
+            let of_poker = watched.len() > OF_WORKER;
+            watched.extend(
+                door.into_iter().flat_map(Door::watched).map(|one| PollFd::from_borrowed_fd(one, PollFlags::IN)),
+            );
+            let ready = rustix::io::retry_on_intr(|| poll(&mut watched, left.as_ref()))?;
+            let mut told = watched.iter().map(|one| !one.revents().is_empty());
+            let mut next = |there: bool| there && told.next().unwrap_or_default();
+            let [end, upgrade, word, died] = [(); OF_WORKER].map(|()| next(true));
+            let [poker_died, beat] = [(); 2].map(|()| next(of_poker));
+            let knock = told.any(|one| one);
             if ready == 0 && poker.again.is_some_and(|again| Instant::now() >= again) {
                 return Ok(Event::PokerDied);
             }
@@ -171,6 +181,9 @@ impl Worker {
             if beat {
                 let _ = (&poker.beats).read(&mut [0; 64])?;
                 return Ok(Event::Beat);
+            }
+            if knock {
+                return Ok(Event::Knock);
             }
             // The socket's end comes before the process's.
             rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], None))?;
@@ -218,6 +231,14 @@ pub(super) fn handle(child: &mut Child) -> io::Result<OwnedFd> {
         let killed = child.kill();
         killed.err().unwrap_or_else(|| error.into())
     })
+}
+
+/// Until there is something to do, whatever happens.
+fn time_left(deadline: Instant, manager: &Manager, poker: &Poker) -> io::Result<Option<Timespec>> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let poker_due = poker.again.map(|again| again.saturating_duration_since(Instant::now()));
+    let least = Some(left).into_iter().chain(manager.period()).chain(poker_due).min();
+    least.map(Timespec::try_from).transpose().map_err(io::Error::other)
 }
 
 /// All bytes that wait there: a signal that came twice is one.

@@ -3,6 +3,7 @@
 //! What the keeper holds waits in a socket while the process becomes the other program, which finds it as its stdin. The former
 //! program's file comes along, open: where the new one's worker never serves, the process becomes the former one again.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -25,6 +26,7 @@ use super::poker::Poker;
 use super::strongbox::Strongbox;
 use super::tended::{SELF, Signals};
 use super::unmount;
+use super::views::{Door, Kept, ViewOrder};
 use crate::estate::Files;
 use crate::store::StoreLock;
 
@@ -56,10 +58,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What arrives while one program becomes another must wait and not kill.
 const HELD_BACK: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
+/// Which of the descriptors that are handed over tells of the views.
+const VIEWS_AT: usize = 7;
+
 /// What one keeper leaves to the next.
 pub struct Legacy {
     said: Said,
     files: Vec<OwnedFd>,
+    views: Kept,
+    ordered: VecDeque<ViewOrder>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,17 +76,23 @@ struct Said {
     program: Vec<u8>,
     /// Whether the last descriptor is the former program's file.
     has_former: bool,
+    // Behind this message come the devices of views, which the descriptor before that one tells of.
 }
 
 impl Legacy {
     /// What waits on `control`.
     pub fn receive(control: &Control) -> io::Result<Self> {
-        let (said, files) = control.receive()?.ok_or_else(|| io::Error::other("nobody hands over anything"))?;
-        Ok(Self { said, files })
+        let handed: Option<(Said, Vec<OwnedFd>)> = control.receive()?;
+        let (said, mut files) = handed.ok_or_else(|| io::Error::other("nobody hands over anything"))?;
+        if files.len() <= VIEWS_AT {
+            return Err(io::Error::other("a descriptor is missing"));
+        }
+        let (views, ordered) = Kept::from_file(files.remove(VIEWS_AT), control)?;
+        Ok(Self { said, files, views, ordered })
     }
 
     /// The keeper that holds it now.
-    pub fn keeper(self, mount: Mount, programs: Programs) -> io::Result<Keeper> {
+    pub fn keeper(self, mount: Mount, store: PathBuf, programs: Programs) -> io::Result<Keeper> {
         let too_few = || io::Error::other("a descriptor is missing");
         let mut files = self.files.into_iter();
         let mut next = || files.next().ok_or_else(too_few);
@@ -101,6 +114,10 @@ impl Legacy {
             signals,
             manager: Manager::of_this_process(),
             former,
+            views: self.views,
+            door: Door::open(&store).inspect_err(|error| log::error!("nobody can ask for views: {error}")).ok(),
+            ordered: self.ordered,
+            store,
         })
     }
 }
@@ -174,9 +191,12 @@ impl Keeper {
         let mut files = vec![self.lock.as_fd(), self.key.as_fd(), line.device.as_fd()];
         files.extend(self.poker.ends());
         files.extend(self.estate.both());
+        let views = self.views.to_file(&self.ordered)?;
+        files.push(views.as_fd());
         files.extend(former.as_ref().map(File::as_fd));
         let (here, there) = Control::pair()?;
         here.send(&said, &files)?;
+        self.views.devices().try_for_each(|devices| here.send(&(), &devices))?;
         Ok(Stdio::from(there.into_fd()))
     }
 }

@@ -22,10 +22,11 @@ use super::open::open_store;
 use super::poker::Pokes;
 use super::recording::Recording;
 use super::strongbox::Strongbox;
+use super::views::{Handed, Served};
 use super::{rotate, unmount, upkeep};
 use crate::crypto::MasterKey;
 use crate::estate::{Estate, Files};
-use crate::fs::fuse::{Connection, Session, adopt};
+use crate::fs::fuse::{Beside, Connection, Session, adopt};
 use crate::fs::{Life, Options, Tree};
 use crate::store::StoreLock;
 use crate::vault::Vault;
@@ -39,6 +40,8 @@ pub struct Task {
     pub recording: Recording,
     /// Where the functions are that rotate secrets.
     pub functions: PathBuf,
+    /// Where the files are that say which views there are.
+    pub views: PathBuf,
 }
 
 /// Does `task` until the mount is gone, or the keeper says that another one goes on. `control` is the way to the keeper.
@@ -64,7 +67,15 @@ pub fn work(task: &Task, control: &Arc<Control>) -> Result<(), MountError> {
         .map_err(|_| handed("the keeper handed over no device, no way to the poker or no estate"))?;
     task.recording.begin(&vault, connected.workers)?;
     let pokes = Pokes::start(pokes).map_err(MountError::Handover)?;
-    vault.on_rotation(move |rotated| pokes.add(&rotated));
+    let pokes = Arc::new(pokes);
+    let views = Served::telling(pokes.clone());
+    let told = views.clone();
+    vault.on_rotation(move |rotated| {
+        if rotated.is_current {
+            pokes.add(&rotated);
+        }
+        told.tell(rotated);
+    });
     let estate = Estate::open(Files::from_both([table, log]), vault.estate_root());
     let (estate, left) = estate.unwrap_or_else(|error| {
         log::error!("nothing is kept for the next worker, and nothing is known of the former: {error}");
@@ -73,9 +84,10 @@ pub fn work(task: &Task, control: &Arc<Control>) -> Result<(), MountError> {
     let tree = Arc::new(Tree::new(vault.clone(), task.options).in_life(life(&connected), Arc::new(estate), &left));
     drop(left);
     tree.let_poke(poker);
+    tree.stored_in(task.store.clone());
     let session = take_over(task, tree.clone(), connected, device)?;
     tell(control, &ToKeeper::Serving { answer: session.answer().to_vec() })?;
-    listen(control.clone(), vault.clone(), tree)?;
+    listen(control.clone(), vault.clone(), tree, (views, session.beside()))?;
     // What is mounted to be read alone changes nothing by itself.
     let changes = !task.options.read_only;
     let kept = upkeep::keep_up(vault.clone(), changes);
@@ -105,12 +117,17 @@ fn take_over(task: &Task, tree: Arc<Tree>, connected: Connected, device: OwnedFd
     let attach = |source| MountError::Attach { point: task.mount.point.clone(), source };
     let mut forgetter = Forgetter::start(device.try_clone().map_err(attach)?);
     let forget = Box::new(move |inodes: &[u64]| forgetter.forget(inodes));
-    let connection = Connection { device, id, init, answer, forget };
-    adopt(tree, connection, task.mount.allow_other, &task.mount.point).map_err(attach)
+    let connection = Connection { device, id, init, answer };
+    adopt(tree, connection, forget, task.mount.allow_other, &task.mount.point).map_err(attach)
 }
 
 /// Waits for the keeper's words in a thread of its own. A keeper that is gone can start nobody else: this worker serves on.
-fn listen(control: Arc<Control>, vault: Arc<Vault>, tree: Arc<Tree>) -> Result<(), MountError> {
+fn listen(
+    control: Arc<Control>,
+    vault: Arc<Vault>,
+    tree: Arc<Tree>,
+    (views, beside): (Served, Beside),
+) -> Result<(), MountError> {
     let wait = move || {
         loop {
             match control.receive::<ToWorker>() {
@@ -121,6 +138,14 @@ fn listen(control: Arc<Control>, vault: Arc<Vault>, tree: Arc<Tree>) -> Result<(
                     std::process::exit(0);
                 }
                 Ok(Some((ToWorker::Poker(pid), _))) => tree.let_poke(pid),
+                Ok(Some((ToWorker::AllViews, _))) => views.are_all_there(),
+                Ok(Some((ToWorker::View { no, order, connected }, devices))) => match devices.into_iter().next() {
+                    Some(device) => {
+                        let view = Handed { no, order, connected, device };
+                        views.serve(view, (tree.clone(), beside.clone()), &control);
+                    }
+                    None => log::error!("the keeper hands over a view without its device"),
+                },
                 Ok(Some((ToWorker::Open { .. } | ToWorker::Serve { .. }, _))) => {
                     log::error!("the keeper says what is not for now");
                 }

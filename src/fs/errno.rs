@@ -182,6 +182,7 @@ fn of_refusal(refusal: &Refusal) -> i32 {
         | NotAnEntry(_) => libc::EPERM,
         Unsupported(_) => libc::EOPNOTSUPP,
         Sealed => libc::EKEYEXPIRED,
+        ReadOnlyView => libc::EROFS,
         CurrentMoved { .. } => libc::ESTALE,
         NoRotation => libc::EOPNOTSUPP,
         RotationUnderWay | NoRotationRuns => libc::EBUSY,

@@ -7,7 +7,7 @@
 //! wrong), `ops` (what each request does), `draft`, `process`, `look` (when a write counts), `opens`, `threads` (who has what
 //! open), `facts` and `identity` (who a caller is, for the audit and to permission bits), `scratch` (files in memory), `talk` (the
 //! api), `follow` (what happens), `paged` (what the kernel has pages of), `shares` (how much one user may hold), `refusals`, `damage`, `meter` (what is told of later), `line` (one change at a time), `pool` (what
-//! may wait for the disk), and `fuse`, the only folder that names fuser.
+//! may wait for the disk), `view` (what a mount of a part of the tree shows), and `fuse`, the only folder that names fuser.
 //!
 //! Invariants: a reader sees one version from open to close; a version appears whole or not at all; LOOKUP and GETATTR
 //! refuse nobody; what changes something runs in one thread, and what has to be read from the disk in others, so no thread that
@@ -35,6 +35,7 @@ mod shares;
 mod talk;
 mod threads;
 mod tree;
+mod view;
 
 use crate::secret::Account;
 pub use errno::Fault;
@@ -44,6 +45,7 @@ pub use inode::{Handle, Ino, Kind};
 pub use ops::{At, Attr, AttrChange, Close, Entry, How, Reading, Tree, Who};
 pub use refusals::Gesture;
 pub use tree::Shape;
+pub use view::{Layout, Part, View};
 
 /// How a mount differs from the usual.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

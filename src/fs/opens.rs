@@ -330,6 +330,13 @@ impl Opens {
         Some(read.unwrap_or(newest).clone())
     }
 
+    /// What was opened by requests of `connection`, each with the request.
+    pub fn of_connection(&self, connection: [u8; 8]) -> Vec<(OpId, Handle)> {
+        let table = self.table.lock();
+        let its = table.by_serial.iter().filter(|(_, open)| open.op.0.starts_with(&connection));
+        its.map(|(serial, open)| (open.op, open.held.handle(*serial))).collect()
+    }
+
     /// How many files are open on what.
     pub fn counts(&self) -> [(&'static str, usize); 7] {
         let mut counts =

@@ -55,7 +55,8 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Logs `fault`, and keeps it if a rule or the store said no, for the next worker too. That a name is not there is no refusal.
-    pub fn note(&self, who: Who, gesture: Gesture, fault: &Fault, estate: &Estate) {
+    /// Without an estate it is logged alone.
+    pub fn note(&self, who: Who, gesture: Gesture, fault: &Fault, estate: Option<&Estate>) {
         let request = who.op.request_id();
         let (verb, action) = (gesture.verb, gesture.action().map_or("-", Action::name));
         if fault.is_failure() {
@@ -66,7 +67,9 @@ impl Refusals {
             log::debug!("request={request} uid={} {action} {verb}: {fault}", who.uid);
             return;
         }
-        self.keep(who.uid, body(&request, fault), estate);
+        if let Some(estate) = estate {
+            self.keep(who.uid, body(&request, fault), estate);
+        }
     }
 
     fn keep(&self, uid: u32, body: String, estate: &Estate) {

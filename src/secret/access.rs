@@ -29,6 +29,11 @@ pub struct Identity {
     pub overrides: bool,
 }
 
+impl Identity {
+    /// The user of who is nothing but in a group.
+    pub const NOBODY: u32 = u32::MAX - 1;
+}
+
 /// What permission bits can allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {

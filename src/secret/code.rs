@@ -1,6 +1,6 @@
 //! What KMS calls each refusal, and what to do about it.
 
-use super::Refusal;
+use super::Refusal::{self, *};
 
 const MOVE_SECRETS: &str = "`kmsfs key move` has secrets come under another key; a deleted one must be purged first, and a draft can \
                             choose another; --force makes them unreadable";
@@ -15,7 +15,6 @@ const MAKE_ROOM: &str = "take another account out of policies and .instance/shar
 impl Refusal {
     /// The official KMS error code.
     pub fn code(&self) -> &'static str {
-        use Refusal::*;
         match self {
             BadName { .. }
             | NameTooLong
@@ -80,7 +79,8 @@ impl Refusal {
             | KeyDenies { .. }
             | NotOwner
             | NotYourConversation
-            | UnknownCaller => "Forbidden.NoPermission",
+            | UnknownCaller
+            | ReadOnlyView => "Forbidden.NoPermission",
             OverQuota { .. } => "Rejected.ShareQuotaExceedLimit",
             Sealed => "Rejected.Unavailable",
             KeyDisabled => "Rejected.Disabled",
@@ -107,7 +107,6 @@ impl Refusal {
 
     /// What to do about it, where there is more to say than the message does.
     pub fn hint(&self) -> Option<&'static str> {
-        use Refusal::*;
         match self {
             NameScheduled | InDeleteWindow { .. } | TrashStays | WrongRestoreName { .. } => Some(RESTORE),
             VersionExists { .. } => Some("write the new value to another name under versions/, or to current"),
@@ -162,6 +161,7 @@ impl Refusal {
             | NotOwner
             | NotYourConversation
             | UnknownCaller
+            | ReadOnlyView
             | RequestTooLong
             | BadWindow
             | BadQuota

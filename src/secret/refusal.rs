@@ -357,6 +357,9 @@ pub enum Refusal {
     /// Whom /proc does not show has no groups that anybody knows of, and a request over another file system may be anybody's.
     #[error("who asks cannot be told: the daemon does not see the caller's process")]
     UnknownCaller,
+    /// The mount shows a part of the tree, to be read.
+    #[error("this view of the tree is read-only")]
+    ReadOnlyView,
     /// What is said in them stands in memory, which is everybody's.
     #[error("a user has at most 64 conversations with the api open")]
     TooManyConversations,

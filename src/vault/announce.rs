@@ -1,4 +1,4 @@
-//! Telling that a secret's current value is another one, to whoever asked to be told.
+//! Telling that a secret's current value is another one, or that a label has moved, to whoever asked to be told.
 //!
 //! Whatever made it so (a put, a label that moved, a restore), it has come through a commit; so it is told there, once it is
 //! durable and to be seen by readers, and no verb can forget it.
@@ -16,7 +16,12 @@ pub struct Rotated {
     pub instance: InstanceName,
     /// Its name there.
     pub name: SecretName,
+    /// Whether it is its current value; else other labels of it have moved.
+    pub is_current: bool,
 }
+
+/// The same, where the instance's name is not at hand: that, the secret's name, and whether it is the current value.
+pub(super) type Turned = (NodeId, SecretName, bool);
 
 /// Called in the thread that made the change, while no other change can be made: it must not wait.
 type Listener = Box<dyn Fn(Rotated) + Send + Sync>;
@@ -31,13 +36,13 @@ impl Vault {
         let _ = self.listeners.0.set(Box::new(listener));
     }
 
-    /// Tells that the secret `name` of instance `instance` was rotated.
-    pub(super) fn announce(&self, instance: NodeId, name: SecretName) {
+    /// Tells of it.
+    pub(super) fn announce(&self, (instance, name, is_current): Turned) {
         let Some(listener) = self.listeners.0.get() else { return };
         match self.node(instance) {
             Ok(Some(instance)) => {
                 if let Some(instance) = instance.as_instance() {
-                    listener(Rotated { instance: instance.name.clone(), name });
+                    listener(Rotated { instance: instance.name.clone(), name, is_current });
                 }
             }
             Ok(None) => {}
@@ -46,15 +51,17 @@ impl Vault {
     }
 }
 
-/// The secret's name where `new`, in the place of `old`, shows another current value.
-pub(super) fn rotated(old: Option<&Node>, new: &Node) -> Option<SecretName> {
-    let current = |node: &Node| match node {
-        Node::Secret(node) if node.secret.deletion.is_none() => node.secret.stages.current(),
+/// The secret's name where `new`, in the place of `old`, shows another current value, or has labels elsewhere; whether it is the former.
+pub(super) fn rotated(old: Option<&Node>, new: &Node) -> Option<(SecretName, bool)> {
+    let stages = |node: &Node| match node {
+        Node::Secret(node) if node.secret.deletion.is_none() => Some(node.secret.stages.clone()),
         Node::Secret(_) | Node::Root(_) | Node::Instance(_) | Node::Key(_) | Node::Directory(_) | Node::Rotation(_) => {
             None
         }
     };
     let Node::Secret(secret) = new else { return None };
-    let now = current(new)?;
-    (old.and_then(current) != Some(now)).then(|| secret.secret.name.clone())
+    let (now, before) = (stages(new)?, old.and_then(stages));
+    let current = now.current()?;
+    let is_current = before.as_ref().and_then(|stages| stages.current()) != Some(current);
+    (is_current || before != Some(now)).then(|| (secret.secret.name.clone(), is_current))
 }

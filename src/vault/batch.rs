@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::announce;
+use super::announce::{self, Turned};
 use super::audited::Purpose;
 use super::feed::Gone;
 use super::happened::{Happened, happened};
@@ -14,7 +14,6 @@ use super::ledger::{Ledger, Moved};
 use super::{Loaded, Node, Target, Vault, VaultError};
 use crate::crypto::{Head, NodeKeys};
 use crate::id::NodeId;
-use crate::secret::SecretName;
 use crate::store::{Op, Place};
 
 /// A change in the making.
@@ -126,12 +125,12 @@ impl Batch {
         self.steps.iter().find(|step| step.id == id)
     }
 
-    /// The secrets whose current value is another one by it, each with its instance.
-    pub fn rotations(&self) -> Vec<(NodeId, SecretName)> {
+    /// The secrets whose current value is another one by it, or whose labels have moved.
+    pub fn rotations(&self) -> Vec<Turned> {
         let of = |step: &Step| {
             let new = step.new.as_ref()?;
-            let rotated = announce::rotated(step.old_node(), &new.node)?;
-            Some((new.place.scope, rotated))
+            let (name, is_current) = announce::rotated(step.old_node(), &new.node)?;
+            Some((new.place.scope, name, is_current))
         };
         self.steps.iter().filter_map(of).collect()
     }

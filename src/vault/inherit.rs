@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use super::Vault;
+use super::announce::Turned;
 use super::rows::Rows;
 use super::values::Kept;
 use crate::crypto::EstateRoot;
 use crate::estate::{Estate, Key, Left, pack, unpack};
 use crate::id::{NodeId, VersionNo};
 use crate::sealed::Sealed;
-use crate::secret::{SecretName, Version};
+use crate::secret::Version;
 use crate::value::Value;
 
 /// Where it is left; nowhere without one.
@@ -51,17 +52,15 @@ impl Vault {
             }
         }
         if let Some(names) = left.entries.get(&Key::Rotations)
-            && let Some((names, _)) = unpack::<Vec<(NodeId, SecretName)>>(names.as_bytes())
+            && let Some((names, _)) = unpack::<Vec<Turned>>(names.as_bytes())
         {
-            for (instance, name) in names {
-                self.announce(instance, name);
-            }
+            names.into_iter().for_each(|turned| self.announce(turned));
             self.told();
         }
     }
 
     /// Has the next process tell of these rotations, unless this one does.
-    pub(super) fn about_to_tell(&self, rotations: &[(NodeId, SecretName)]) {
+    pub(super) fn about_to_tell(&self, rotations: &[Turned]) {
         if let Some(estate) = self.heir.get().filter(|_| !rotations.is_empty()) {
             estate.change(None, &[(Key::Rotations, Some(pack(&rotations, b"").as_bytes()))]);
         }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::announce::Turned;
 use super::batch::{Batch, Standing};
 use super::slots::slot_node;
 use super::{Caller, Counts, Loaded, Node, Vault, VaultError};
@@ -14,7 +15,6 @@ use crate::audit::Trail;
 use crate::crypto::{Head, RecordContext, RowKey, SetElement, SlotMark};
 use crate::id::NodeId;
 use crate::sealed::Sealed;
-use crate::secret::SecretName;
 use crate::store::{
     CommitError, Committed, Expect, Index, Op, Place, Record, Reservation, Revision, RowId, Store as _, Table,
 };
@@ -233,14 +233,12 @@ impl Vault {
         told
     }
 
-    /// Tells whoever listens of the secrets that were rotated, each in its instance.
-    fn tell_of(&self, rotations: Vec<(NodeId, SecretName)>) {
+    /// Tells whoever listens of the secrets that were rotated.
+    fn tell_of(&self, rotations: Vec<Turned>) {
         if rotations.is_empty() {
             return;
         }
-        for (instance, name) in rotations {
-            self.announce(instance, name);
-        }
+        rotations.into_iter().for_each(|turned| self.announce(turned));
         self.told();
     }
 

@@ -12,37 +12,12 @@ pub struct Trial {
 
 /// What an identity's name begins with where it says its account.
 const RAM: &str = "acs:ram::";
-/// A user that has nothing but a group.
-const NOBODY: u32 = u32::MAX - 1;
 
 impl Trial {
-    /// The identity called `principal`: `root`, `user/<name>` or `role/<name>`, of the store's account or of the one before it; in
-    /// `cgroup`, where that is said. `None` for what is no name, or nobody's.
+    /// The identity called `principal`, see [`Vault::principal`]; in `cgroup`, where that is said.
     pub fn parse(vault: &Vault, principal: &str, cgroup: Option<String>) -> Result<Option<Self>, VaultError> {
-        let own = vault.root()?.account;
-        let names = vault.people.names().ok_or(Refusal::UnknownCaller)?;
-        let (account, name) = match principal.strip_prefix(RAM) {
-            Some(rest) => {
-                let Some((account, name)) = rest.split_once(':') else { return Ok(None) };
-                let Some(account) = Account::parse(account) else { return Ok(None) };
-                (Some(account).filter(|account| *account != own), name)
-            }
-            None => (None, principal),
-        };
-        let identity = match name.split_once('/') {
-            None if name == "root" => Some(Identity { uid: 0, gid: 0, groups: Vec::new(), overrides: true }),
-            Some(("user", user)) => names.user(user).map(|person| Identity {
-                uid: person.uid,
-                gid: person.gid,
-                groups: person.groups,
-                overrides: person.uid == 0,
-            }),
-            Some(("role", role)) => {
-                names.group(role).map(|gid| Identity { uid: NOBODY, gid, groups: Vec::new(), overrides: false })
-            }
-            None | Some(_) => None,
-        };
-        Ok(identity.map(|identity| Self { identity, account, cgroup }))
+        let found = vault.principal(principal)?;
+        Ok(found.map(|(identity, account)| Self { identity, account, cgroup }))
     }
 
     /// What would be decided on `action` with the secret `loaded`.
@@ -68,6 +43,38 @@ fn needs(action: Action) -> Needs {
 }
 
 impl Vault {
+    /// The identity called `principal`: `root`, `user/<name>` or `role/<name>`, of the store's account or of the one before it, which is
+    /// told where it is another. `None` for what is no name, or nobody's.
+    pub fn principal(&self, principal: &str) -> Result<Option<(Identity, Option<Account>)>, VaultError> {
+        let own = self.root()?.account;
+        let names = self.people.names().ok_or(Refusal::UnknownCaller)?;
+        let (account, name) = match principal.strip_prefix(RAM) {
+            Some(rest) => {
+                let Some((account, name)) = rest.split_once(':') else { return Ok(None) };
+                let Some(account) = Account::parse(account) else { return Ok(None) };
+                (Some(account).filter(|account| *account != own), name)
+            }
+            None => (None, principal),
+        };
+        let identity = match name.split_once('/') {
+            None if name == "root" => Some(Identity { uid: 0, gid: 0, groups: Vec::new(), overrides: true }),
+            Some(("user", user)) => names.user(user).map(|person| Identity {
+                uid: person.uid,
+                gid: person.gid,
+                groups: person.groups,
+                overrides: person.uid == 0,
+            }),
+            Some(("role", role)) => names.group(role).map(|gid| Identity {
+                uid: Identity::NOBODY,
+                gid,
+                groups: Vec::new(),
+                overrides: false,
+            }),
+            None | Some(_) => None,
+        };
+        Ok(identity.map(|identity| (identity, account)))
+    }
+
     /// What lets somebody, in words: the statement by its number and its Sid.
     pub fn cite(&self, record: &Secret, grant: Grant) -> String {
         let by_statement =

@@ -274,6 +274,18 @@ impl Mount {
     }
 }
 
+impl Mount {
+    /// What a daemon that did not come to its end has left beside the mount of the whole tree.
+    fn detach_views(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let ours = mounts.lines().filter(|line| line.starts_with("kmsfs "));
+        let points = ours.filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+        for point in points.filter(|point| point.starts_with(self.dir.path())) {
+            let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -281,6 +293,7 @@ impl Drop for Mount {
             println!("the daemon's log:\n{}", std::fs::read_to_string(self.log_file()).unwrap_or_default());
         }
         self.detach();
+        self.detach_views();
         if let Some(daemon) = self.daemon.take()
             && !ends_within(&daemon.keeper, END)
         {

@@ -43,6 +43,7 @@ mod small_disk;
 mod tree;
 mod verbs;
 mod versions;
+mod views;
 mod waiting;
 mod watchers;
 mod ways;

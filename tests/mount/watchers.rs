@@ -18,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FILE: &str = "KMSFS_TEST_WATCHED";
 
 /// Watches of several paths.
-struct Watcher {
+pub struct Watcher {
     inotify: OwnedFd,
     paths: Vec<(i32, PathBuf)>,
 }
 
 impl Watcher {
-    fn new(paths: &[PathBuf]) -> Self {
+    pub fn new(paths: &[PathBuf]) -> Self {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
         let watch = |path: &PathBuf| {
             let name = CString::new(path.to_str().unwrap()).unwrap();
@@ -36,7 +36,7 @@ impl Watcher {
 
     /// Waits until every watch has told of a close, at which `path` had `value`.
     #[track_caller]
-    fn all_tell(&self, path: &Path, value: &str) {
+    pub fn all_tell(&self, path: &Path, value: &str) {
         let mut missing: BTreeSet<i32> = self.paths.iter().map(|(watch, _)| *watch).collect();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         while !missing.is_empty() {

@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::follow::FollowError;
 use super::moving::MovingError;
 use crate::daemon::{
-    AbortError, Failure, KeyError, LogError, LogPlace, MountError, PointError, ProbeError, RecordingError,
+    AbortError, DoorError, Failure, KeyError, LogError, LogPlace, MountError, PointError, ProbeError, RecordingError,
     RelieveError, StartError, StoreFailure, UnmountError, UpgradeError,
 };
 use crate::vault::VaultError;
@@ -41,6 +41,11 @@ pub enum CliError {
     Relieve(#[from] RelieveError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The daemon's own words.
+    #[error("{0}")]
+    View(String),
     #[error(transparent)]
     Vault(#[from] VaultError),
     #[error("there is a store in {store}, but no key file {key}")]
@@ -102,6 +107,8 @@ impl CliError {
             CliError::Abort(error) => abort(error),
             CliError::Relieve(error) => relieve(error),
             CliError::Probe(error) => probe(error),
+            CliError::Door(error) => door(error),
+            CliError::View(_) => plain(Exit::Refused),
             CliError::Vault(error) => vault(error),
             CliError::StoreWithoutKey { .. } => with(
                 Exit::Refused,
@@ -290,6 +297,19 @@ fn unmount(error: &UnmountError) -> Verdict {
             "its log may tell what it waits for: by default /var/log/kmsfs.log, or $XDG_STATE_HOME/kmsfs/kmsfs.log",
         ),
         UnmountError::Helper { .. } | UnmountError::Io { .. } => plain(Exit::Refused),
+    }
+}
+
+fn door(error: &DoorError) -> Verdict {
+    match error {
+        DoorError::Nobody { .. } => {
+            with(Exit::Refused, "views are asked for by root, or by the user whose daemon it is")
+        }
+        DoorError::Silent(_) => with(Exit::Refused, "the daemon's log says why"),
+        DoorError::Mount(error) => probe(error),
+        DoorError::Unknown { .. } => {
+            with(Exit::Refused, "`kmsfs upgrade` has it served by this program, which says so")
+        }
     }
 }
 

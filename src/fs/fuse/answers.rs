@@ -8,20 +8,17 @@ use std::time::{Duration, Instant};
 
 use fuser::{Errno, FileHandle, INodeNo, Notifier, ReplyEmpty, Request};
 
-use super::callers::LettingGo;
-use super::callers::{Callers, Wait};
+use super::callers::{LettingGo, Wait};
 use super::closing::{Closing, let_go};
 use super::convert::{inode_number, reply_empty};
-use super::following::Following;
-use super::lookout::Lookout;
+use super::desk::Desk;
 use super::lost::Outcome;
-use super::revoking::{Gate, Revoking};
+use super::revoking::Gate;
 use crate::fs::Fault;
 use crate::fs::follow::Followed;
 use crate::fs::inode::Ino;
 use crate::fs::line::{Door, Line};
 use crate::fs::ops::{Follow, Tree, Who};
-use crate::fs::pool::Pool;
 use crate::fs::refusals::Gesture;
 use crate::id::OpId;
 use crate::secret::Grant;
@@ -49,21 +46,7 @@ pub struct Adaptor {
     pub tree: Arc<Tree>,
     /// Tells this mount's requests from those of any other.
     pub connection: [u8; 8],
-    pub notifier: Arc<OnceLock<Notifier>>,
-    pub line: Line,
-    /// Where that is read which is not in memory.
-    pub pool: Pool,
-    /// Where requests to the api are answered that take long: they wait for each other, and nobody else for them.
-    pub asks: Pool,
-    /// Callers who are not answered at once.
-    pub callers: Callers,
-    /// Where it is looked up who can still write to a file.
-    pub lookout: Lookout,
-    pub forgets: Arc<Line>,
-    /// Reads that wait for something to happen.
-    pub following: Following,
-    /// Where answers wait until pages are gone.
-    pub revoking: Revoking,
+    pub desk: Arc<Desk>,
 }
 
 impl Adaptor {
@@ -71,7 +54,7 @@ impl Adaptor {
         let mut op = [0; 16];
         op[..8].copy_from_slice(&self.connection);
         op[8..].copy_from_slice(&(request.unique().0 & !RESENT).to_le_bytes());
-        let (uid, gid, tid) = (request.uid(), request.gid(), request.pid());
+        let ((uid, gid), tid) = (self.tree.user_of(request.uid(), request.gid()), request.pid());
         Who { uid, gid, tid, op: OpId(op), gesture, account: self.tree.account(), by: Grant::Mode }
     }
 
@@ -89,7 +72,7 @@ impl Adaptor {
         let (who, gesture) = (self.who(request, verb), Gesture { verb, on: Ino::parse(on.0), writes: false });
         match from_memory(|| ask(&self.tree, who)) {
             Err(fault) if fault.would_wait() || gesture.is_told(&fault) => {
-                let wait = self.callers.add(who.tid, reply);
+                let wait = self.desk.callers.add(who.tid, reply);
                 self.look_up(Looked { who, gesture, fault }, ask, wait);
             }
             outcome => reply(outcome.map_err(|fault| {
@@ -110,7 +93,7 @@ impl Adaptor {
     ) {
         let reply = counted(self.tree.clone(), verb, Instant::now(), reply);
         let (who, gesture) = (self.who(request, verb), Gesture { verb, on: Ino::parse(on.0), writes: false });
-        let wait = self.callers.add_within(who.tid, HANG, reply);
+        let wait = self.desk.callers.add_within(who.tid, HANG, reply);
         let outcome = match from_memory(|| ask(&self.tree, who)) {
             Err(fault) if fault.would_wait() || gesture.is_told(&fault) => {
                 wait.may_take_long();
@@ -137,7 +120,7 @@ impl Adaptor {
         if fault.would_wait() {
             tree.meter().count_disk();
         }
-        let pool = if gesture.verb == API { &self.asks } else { &self.pool };
+        let pool = if gesture.verb == API { &self.desk.asks } else { &self.desk.pool };
         pool.put(move || {
             if wait.is_over() {
                 return;
@@ -180,8 +163,8 @@ impl Adaptor {
     ) {
         let (answer, tree) = (self.answer(request, verb, on), self.tree.clone());
         let reply = counted(self.tree.clone(), verb, Instant::now(), reply);
-        let wait = self.callers.add_with(answer.who.tid, reply, let_go);
-        self.line.put(move || {
+        let wait = self.desk.callers.add_with(answer.who.tid, reply, let_go);
+        self.desk.line.put(move || {
             if wait.is_over() {
                 return instead(&tree);
             }
@@ -193,13 +176,13 @@ impl Adaptor {
     /// Hands a close to the line, which answers it once its outcome is known.
     pub fn close(&self, request: &Request, on: INodeNo, file: FileHandle, reply: ReplyEmpty) {
         // Without its door the line has ended, and the reply answers with an error as it is dropped.
-        if let Some(line) = self.line.door() {
+        if let Some(line) = self.desk.line.door() {
             let answer = self.answer(request, CLOSE, on);
             let let_go = let_go(self.tree.clone(), line.clone(), answer.who, file);
             let reply = counted(self.tree.clone(), "close", Instant::now(), |outcome| reply_empty(reply, outcome));
-            let wait = self.callers.add_with(answer.who.tid, reply, let_go);
-            let closing = Closing::new(answer, file, wait, line, self.lookout.clone());
-            self.line.put(move || closing.begin());
+            let wait = self.desk.callers.add_with(answer.who.tid, reply, let_go);
+            let closing = Closing::new(answer, file, wait, line, self.desk.lookout.clone());
+            self.desk.line.put(move || closing.begin());
         }
     }
 
@@ -217,7 +200,7 @@ impl Adaptor {
         match read.and_then(|read| Ok((read, self.tree.follow(read)?))) {
             Ok((_, Followed::Bytes(bytes))) => reply(Ok(bytes)),
             Ok((read, Followed::Nothing { until })) => {
-                self.following.put(read, until, self.callers.add(who.tid, reply));
+                self.desk.following.put(read, until, self.desk.callers.add(who.tid, reply));
             }
             Err(fault) => {
                 self.tree.refuse(who, Gesture { verb, on: Ino::parse(on.0), writes: false }, &fault);
@@ -231,10 +214,10 @@ impl Adaptor {
             tree: self.tree.clone(),
             who: self.who(request, verb),
             gesture: Gesture { verb, on: Ino::parse(on.0), writes: true },
-            notifier: self.notifier.clone(),
-            forgets: self.forgets.clone(),
-            gate: self.revoking.gate(),
-            line: self.line.door(),
+            notifier: self.desk.notifier.clone(),
+            forgets: self.desk.forgets.clone(),
+            gate: self.desk.revoking.gate(),
+            line: self.desk.line.door(),
         }
     }
 }

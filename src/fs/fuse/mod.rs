@@ -1,5 +1,5 @@
 //! The adaptor to the kernel, and the only folder that names fuser. It turns numbers into types, asks the tree, and turns the
-//! answer into a reply; it decides nothing. `session` mounts and serves, `answers` says which thread answers what, `callers` lets
+//! answer into a reply; it decides nothing. `session` mounts and serves, `desk` has the threads that all mounts of a process have in common, `answers` says which thread answers what, `callers` lets
 //! those go that a signal came for, `lost` says what they leave behind, `closing` what becomes of a close(2), `lookout` where it is
 //! looked for writers, `following` where reads wait for events, `revoking` where answers wait
 //! for pages to be gone, `requests` has a function for each request, `listing` and `convert` the shapes.
@@ -13,6 +13,7 @@ mod answers;
 mod callers;
 mod closing;
 mod convert;
+mod desk;
 mod following;
 mod listing;
 mod lookout;
@@ -21,4 +22,4 @@ mod requests;
 mod revoking;
 mod session;
 
-pub use session::{Connection, Session, adopt};
+pub use session::{Beside, Connection, Session, adopt, adopt_view};

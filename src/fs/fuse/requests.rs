@@ -401,9 +401,15 @@ impl fuser::Filesystem for Adaptor {
         self.look(request, "removexattr", number, ask, |outcome| reply_empty(reply, outcome));
     }
 
-    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        // Never asked: default_permissions lets the kernel decide by the bits. Were it asked, nobody is let in.
-        reply.error(Errno::EACCES);
+    fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        if self.tree.view().is_none() {
+            // Never asked: default_permissions lets the kernel decide by the bits. Were it asked, nobody is let in.
+            return reply.error(Errno::EACCES);
+        }
+        let [reads, writes, passes] =
+            [AccessFlags::R_OK, AccessFlags::W_OK, AccessFlags::X_OK].map(|flag| mask.contains(flag));
+        let ask = move |tree: &Tree, who: Who| tree.access(who, ino(number)?, reads, writes, passes);
+        self.look(request, "access", number, ask, |outcome| reply_empty(reply, outcome));
     }
 
     fn ioctl(

@@ -11,20 +11,16 @@ use std::io::{self, Read as _, Write as _};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use fuser::{Config, SessionACL};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::answers::Adaptor;
-use super::callers::Callers;
-use super::following::Following;
-use super::lookout::Lookout;
-use super::revoking::{Forget, Revoking};
-use crate::fs::line::Line;
+use super::desk::Desk;
+use super::revoking::Forget;
 use crate::fs::ops::Tree;
-use crate::fs::pool::Pool;
 use crate::fs::process::device_of;
 
 /// A mount's connection to the kernel.
@@ -37,15 +33,18 @@ pub struct Connection {
     pub init: Vec<u8>,
     /// What was answered to that, unless this is the first session.
     pub answer: Option<Vec<u8>>,
-    /// What has it forget pages. It must not be this process that waits in the kernel: see `revoking`.
-    pub forget: Forget,
 }
 
 /// A connection that is served by [`Session::run`].
 pub struct Session {
     inner: fuser::Session<Adaptor>,
     answer: Vec<u8>,
+    desk: Arc<Desk>,
 }
+
+/// What views are served with.
+#[derive(Clone)]
+pub struct Beside(Weak<Desk>);
 
 /// The header of every answer; what INIT answers stands behind it.
 const ANSWER_HEADER: usize = 16;
@@ -62,32 +61,50 @@ const RESEND: [u8; 16] = [16, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Longer than any answer to INIT.
 const ANSWER_MAX: usize = 1024;
 
-/// Takes the connection, whose mount is on `point`. It is answered once [`Session::run`] is called.
+/// Takes the connection of the mount of the whole tree, on `point`. It is answered once [`Session::run`] is called.
 ///
 /// # Errors
 /// Where this program would have asked the kernel for other things than the one that made the mount.
-pub fn adopt(tree: Arc<Tree>, connection: Connection, allow_other: bool, point: &Path) -> io::Result<Session> {
-    let Connection { device, id, init, answer: first, forget } = connection;
-    let notifier = Arc::new(OnceLock::new());
-    let (sweeper, mounted, following, revoking) = (tree.clone(), tree.clone(), tree.clone(), tree.clone());
-    let adaptor = Adaptor {
-        tree,
-        connection: id,
-        notifier: notifier.clone(),
-        line: Line::start("kmsfs-change", move || sweeper.sweep())?,
-        pool: Pool::default(),
-        asks: Pool::default(),
-        callers: Callers::start()?,
-        lookout: Lookout::default(),
-        following: Following::start(following)?,
-        revoking: Revoking::start(revoking, forget)?,
-        // INVAL_ENTRY takes the directory's lock, which a caller may hold whose request stands in the line.
-        forgets: Arc::new(Line::start("kmsfs-forget", || {})?),
-    };
-    let mut config = Config::default();
-    config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+pub fn adopt(
+    tree: Arc<Tree>,
+    connection: Connection,
+    forget: Forget,
+    allow_other: bool,
+    point: &Path,
+) -> io::Result<Session> {
+    let desk = Arc::new(Desk::start(&tree, forget)?);
     // Two serve better than one even for one reader (measured).
-    config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from).max(2));
+    let threads = thread::available_parallelism().map_or(2, usize::from).max(2);
+    let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+    let device = device_of(point);
+    let session = take(desk.clone(), tree, connection, (acl, threads), device)?;
+    let _ = desk.notifier.set(session.inner.notifier());
+    Ok(session)
+}
+
+/// Takes the connection of a view, mounted as `device`, beside that of the whole tree. Whoever comes is its principal, and one thread serves all of them:
+/// there may be a thousand views.
+///
+/// # Errors
+/// As [`adopt`].
+pub fn adopt_view(beside: &Beside, tree: Arc<Tree>, connection: Connection, device: String) -> io::Result<Session> {
+    let desk = beside.0.upgrade().ok_or_else(|| io::Error::other("the mount of the whole tree has ended"))?;
+    take(desk, tree, connection, (SessionACL::All, 1), Some(device))
+}
+
+fn take(
+    desk: Arc<Desk>,
+    tree: Arc<Tree>,
+    connection: Connection,
+    (acl, threads): (SessionACL, usize),
+    mounted_as: Option<String>,
+) -> io::Result<Session> {
+    let Connection { device, id, init, answer: first } = connection;
+    let (mounted, its) = (tree.clone(), desk.clone());
+    let adaptor = Adaptor { tree, connection: id, desk };
+    let mut config = Config::default();
+    config.acl = acl;
+    config.n_threads = Some(threads);
     // What a clone had taken is aborted when its process dies: better than to hang where it cannot come again, else worse.
     config.clone_fd = !can_resend(&init);
     let (kernel, session) =
@@ -100,7 +117,15 @@ pub fn adopt(tree: Arc<Tree>, connection: Connection, allow_other: bool, point: 
     answer.truncate(len);
     put_in_place(&device, &inner)?;
     match first {
-        None => write(&inner, &answer)?,
+        None => match write(&inner, &answer) {
+            // Whoever wrote it last died before anybody knew. What it had taken comes again.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                if can_resend(&init) {
+                    write(&inner, &RESEND)?;
+                }
+            }
+            written => written?,
+        },
         Some(first) if first.get(ANSWER_HEADER..) == answer.get(ANSWER_HEADER..) => {
             if can_resend(&init) {
                 write(&inner, &RESEND)?;
@@ -111,12 +136,11 @@ pub fn adopt(tree: Arc<Tree>, connection: Connection, allow_other: bool, point: 
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
     }
-    match device_of(point) {
+    match mounted_as {
         Some(device) => mounted.mounted_as(device),
         None => log::warn!("the mount is not in the kernel's table: files of other mounts may be taken for its own"),
     }
-    let _ = notifier.set(inner.notifier());
-    Ok(Session { inner, answer })
+    Ok(Session { inner, answer, desk: its })
 }
 
 impl Session {
@@ -125,9 +149,16 @@ impl Session {
         &self.answer
     }
 
-    /// Serves until the mount is gone from the kernel.
+    /// What views are to be served with, beside it.
+    pub fn beside(&self) -> Beside {
+        Beside(Arc::downgrade(&self.desk))
+    }
+
+    /// Serves until the mount is gone from the kernel, and all that it has asked for is done.
     pub fn run(self) -> io::Result<()> {
-        self.inner.run()
+        let served = self.inner.run();
+        self.desk.finish();
+        served
     }
 }
 

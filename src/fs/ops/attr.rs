@@ -74,6 +74,8 @@ impl Tree {
     /// How long the kernel may keep the attributes of `ino`: those of a name in the tree change only through the mount.
     pub fn attr_ttl(&self, ino: Ino) -> Duration {
         match ino.kind {
+            // Another mount may change it.
+            _ if self.view.is_some() => Duration::ZERO,
             Kind::Directory | Kind::Instance | Kind::Root => LONG,
             _ => Duration::ZERO,
         }
@@ -83,6 +85,7 @@ impl Tree {
     pub fn entry(&self, who: Who, ino: Ino) -> Result<Entry, Fault> {
         let attr = self.attr(who, ino)?;
         let entry_ttl = match ino.kind {
+            _ if self.view.is_some() => Duration::ZERO,
             Kind::Current if record(&*self.loaded(ino.node)?)?.is_live() => LONG,
             Kind::Directory
             | Kind::Versions
@@ -106,8 +109,13 @@ impl Tree {
     fn current_attr(&self, who: Who, ino: Ino) -> Result<Attr, Fault> {
         let placed = self.placed(ino.node)?;
         let secret = record(&placed.secret)?;
-        let seen = if secret.is_live() { secret.stages.current() } else { None };
-        let held = self.opens.held_by(ino, who.tid, seen);
+        let current = self.current_no(secret);
+        let seen = if secret.is_live() { current } else { None };
+        // Of a label nobody knows since when it is there.
+        let turned = |version: &Version| {
+            if secret.stages.current() == Some(version.no) { secret.rotated } else { version.created }
+        };
+        let held = self.shared.opens.held_by(ino, who.tid, seen);
         let size = |version: &Version| match ino.kind {
             // Where there is nothing to read, its open says so.
             Kind::Dotenv => version.fields.as_ref().map_or(0, Fields::dotenv_len),
@@ -119,7 +127,7 @@ impl Tree {
             // A handle whose close has come meanwhile keeps nothing any more.
             && let Some(version) = self.vault.version(&placed.secret, no)
         {
-            let modified = if secret.stages.current() == Some(no) { secret.rotated } else { version.created };
+            let modified = turned(&version);
             let size = u64::from(size(&version));
             return Ok(Attr {
                 size,
@@ -133,10 +141,10 @@ impl Tree {
             Some(
                 Held::Version(_) | Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_),
             )
-            | None => match secret.current() {
+            | None => match current.and_then(|no| secret.version_no(no)) {
                 // Of a scheduled secret `rm -r` still removes it.
                 Some(version) if secret.deletion.is_none() || ino.kind == Kind::Dotenv => {
-                    (u64::from(size(version)), secret.rotated)
+                    (u64::from(size(version)), turned(version))
                 }
                 Some(_) | None => return Err(Fault::NoEntry),
             },
@@ -152,15 +160,15 @@ impl Tree {
         let own = match stored {
             // Other bytes are never written to it.
             Some(_) if ino.kind == Kind::Version => None,
-            Some((no, ..)) => self.opens.held_by(ino, who.tid, Some(no)),
-            None => self.opens.held_by(ino, who.tid, None),
+            Some((no, ..)) => self.shared.opens.held_by(ino, who.tid, Some(no)),
+            None => self.shared.opens.held_by(ino, who.tid, None),
         };
         let (size, created) = match (own, stored) {
             (Some(Held::Draft(draft)), Some((_, _, created))) => (draft.shown(), created),
             (Some(Held::Draft(draft)), None) => (draft.shown(), secret.updated),
             (_, Some((_, len, created))) => (u64::from(len), created),
             // What is being written by somebody else has a number, and no size yet.
-            (_, None) if self.opens.is_drafted(ino) => (0, secret.updated),
+            (_, None) if self.shared.opens.is_drafted(ino) => (0, secret.updated),
             (
                 Some(
                     Held::Version(_)
@@ -201,7 +209,7 @@ impl Tree {
     }
 
     fn scratch_attr(&self, ino: Ino) -> Result<Attr, Fault> {
-        let scratches = self.scratches.lock();
+        let scratches = self.shared.scratches.lock();
         let file = scratches.get(ino.ordinal).ok_or(Fault::NoEntry)?;
         let (shape, size, mode) = match &file.content {
             Content::File(value) => (Shape::File, value.len(), file.mode),
@@ -228,7 +236,7 @@ impl Tree {
         if attr.shape != Shape::File {
             return Ok(attr);
         }
-        let size = match self.opens.held_by(ino, who.tid, None) {
+        let size = match self.shared.opens.held_by(ino, who.tid, None) {
             Some(Held::Draft(draft)) => draft.shown(),
             Some(Held::Text(text)) => text.len() as u64,
             Some(Held::Events(events)) => events.len(&self.vault, &self.estate),

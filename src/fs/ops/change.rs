@@ -46,6 +46,7 @@ const BLOCK_SIZE: u32 = 4096;
 impl Tree {
     /// Changes attributes of `ino`; answers what they are then.
     pub fn set_attr(&self, who: Who, ino: Ino, change: AttrChange) -> Result<Attr, Fault> {
+        self.may_change()?;
         if let Some(size) = change.size {
             match change.handle {
                 Some(handle) => self.truncate(who, ino, handle, size)?,
@@ -121,7 +122,7 @@ impl Tree {
             value_mode: mode.filter(|mode| mode & FILE_BITS != shown.value_mode),
         };
         // Also where nothing is left to be done: the request may come again, and the kernel not have been told.
-        self.stale.lock().attrs.push(Ino::new(directory, Kind::Directory));
+        self.shared.stale.lock().attrs.push(Ino::new(directory, Kind::Directory));
         if access.uid.is_none() && access.gid.is_none() && access.value_mode.is_none() {
             return Ok(());
         }

@@ -139,7 +139,7 @@ impl Tree {
     /// The last close. It comes without a caller, and its error reaches nobody but the log.
     pub fn release(&self, who: Who, handle: Handle) {
         // It is open until it is done: the next worker does what this one did not.
-        let Some(open) = self.opens.get(handle.serial()) else { return };
+        let Some(open) = self.shared.opens.get(handle.serial()) else { return };
         match open.held {
             Held::Version(no) => self.let_go(open.ino, no),
             Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_) => {}
@@ -161,7 +161,7 @@ impl Tree {
                 }
             }
         }
-        self.opens.remove(handle.serial());
+        self.shared.opens.remove(handle.serial());
     }
 
     /// Stores the draft. Written bytes that cannot be stored are never tried again.

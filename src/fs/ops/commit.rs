@@ -84,7 +84,7 @@ impl Tree {
             Kind::Cmk => self.vault.set_key(caller, ino.node, &KeyName::parse(bytes.trim_ascii())?)?,
             Kind::RecoveryWindow => {
                 self.vault.set_recovery_window(caller, ino.node, RecoveryWindow::parse(bytes)?)?;
-                self.stale.lock().attrs.push(Ino::new(ino.node, Kind::Instance));
+                self.shared.stale.lock().attrs.push(Ino::new(ino.node, Kind::Instance));
             }
             Kind::TrashedState => match bytes.trim_ascii() {
                 b"purge" => self.purge(who, ino.node)?,
@@ -110,7 +110,7 @@ impl Tree {
         for (kind, name) in [(Kind::Versions, "versions"), (Kind::Stages, "stages")] {
             self.change_scratches(op).remove_in(Ino::new(secret, kind));
             if let Some(directory) = directory {
-                self.stale.lock().names.push((Ino::new(directory, Kind::Directory), name.into()));
+                self.shared.stale.lock().names.push((Ino::new(directory, Kind::Directory), name.into()));
             }
         }
     }

@@ -194,7 +194,7 @@ impl Tree {
     /// The version of the value `ino`, as it is to whoever comes now.
     pub(super) fn version_now(&self, secret: &Loaded, ino: Ino) -> Result<Option<VersionNo>, Fault> {
         Ok(match ino.kind {
-            Kind::Current | Kind::Dotenv => record(secret)?.stages.current(),
+            Kind::Current | Kind::Dotenv => self.current_no(record(secret)?),
             Kind::Field => self.vault.version_of_member(secret, ino.ordinal).map(|version| version.no),
             Kind::Version => record(secret)?.version_no(ino.version_no()).map(|version| version.no),
             _ => None,

@@ -36,11 +36,11 @@ impl Tree {
     /// Where its user has as many open as one may have.
     pub(super) fn open_events(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
         self.refuse_guest(who, Action::ListSecrets)?;
-        let share = self.followers.take(who.uid).ok_or(Refusal::TooManyFollowers)?;
-        let serial = self.opens.next_serial();
+        let share = self.shared.followers.take(who.uid).ok_or(Refusal::TooManyFollowers)?;
+        let serial = self.shared.opens.next_serial();
         let follower = Follower::new(serial, (who.uid, share), identity_of(who), &self.vault);
         follower.leave(&self.estate);
-        Ok(self.opens.add(serial, ino, who.opener(), Held::Events(Arc::new(follower))))
+        Ok(self.shared.opens.add(serial, ino, who.opener(), Held::Events(Arc::new(follower))))
     }
 
     /// What a read of events gets that has just come.
@@ -54,7 +54,7 @@ impl Tree {
     }
 
     fn follower(&self, handle: Handle) -> Result<Arc<Follower>, Fault> {
-        match self.opens.get(handle.serial()).map(|open| open.held) {
+        match self.shared.opens.get(handle.serial()).map(|open| open.held) {
             Some(Held::Events(follower)) => Ok(follower),
             Some(
                 Held::Version(_) | Held::Text(_) | Held::Draft(_) | Held::Scratch | Held::Talk(_) | Held::Snapshot(_),
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(told + lost["count"].as_u64().unwrap(), CHANGES);
         assert!(told > 1000 && lines.len() as u64 == told + 1, "{told}");
         tree.release(who(4), handle);
-        assert!(tree.opens.counts().iter().all(|(_, count)| *count == 0));
+        assert!(tree.shared.opens.counts().iter().all(|(_, count)| *count == 0));
     }
 
     #[test]

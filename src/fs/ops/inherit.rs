@@ -20,14 +20,12 @@ impl Tree {
     /// The same tree, served by a process that others have served before, which `left` that. What is to be left to the next one
     /// goes to `estate`. Whoever listens to the vault's rotations must do so by now.
     pub fn in_life(mut self, life: Life, estate: Arc<Estate>, left: &Left) -> Self {
-        self.opens = Opens::numbered_after(life.workers_before, estate.clone());
-        self.life = life;
         self.estate = estate;
         let mut scratches = Scratches::numbered_after(life.workers_before);
         for (key, entry) in &left.entries {
             match *key {
                 Key::Scratch(slot) => scratches.inherit(slot, entry.as_bytes()),
-                Key::Refusal(uid) => self.refusals.inherit(uid, entry.as_bytes()),
+                Key::Refusal(uid) => self.shared.refusals.inherit(uid, entry.as_bytes()),
                 Key::LastSlot => scratches.begin_after(entry.as_bytes()),
                 Key::Draft(_)
                 | Key::Text(_)
@@ -44,16 +42,19 @@ impl Tree {
         }
         let paged =
             left.entries.keys().filter_map(|key| if let Key::Paged(ino) = key { Ino::parse(*ino) } else { None });
-        self.paged = Paged::left(self.estate.clone(), paged);
+        let shared = Arc::get_mut(&mut self.shared).expect("no other mount's tree was made of this one yet");
+        shared.life = life;
+        shared.opens = Opens::numbered_after(life.workers_before, self.estate.clone());
+        shared.paged = Paged::left(self.estate.clone(), paged);
         // One that is an entry's copy has the name to which the kernel has moved the entry: it may not have been told.
-        self.stale.get_mut().names = scratches.names();
-        *self.scratches.get_mut() = scratches;
+        shared.stale.get_mut().names = scratches.names();
+        *shared.scratches.get_mut() = scratches;
         // In the order of opening: the kernel numbers requests in theirs.
         let mut opens: Vec<_> = left.opens.iter().collect();
         opens.sort_by_key(|(_, file)| u64::from_le_bytes(*file.op.0.last_chunk().expect("an id has 16 bytes")));
         for (row, file) in opens {
             match self.held(file, left) {
-                Some((ino, held)) => self.opens.add_again(*row, file, ino, held),
+                Some((ino, held)) => self.shared.opens.add_again(*row, file, ino, held),
                 None => {
                     match file.sort {
                         Sort::Snapshot => log::warn!("a backup that was being read has ended with its worker"),
@@ -74,7 +75,7 @@ impl Tree {
             | Key::Answer(serial)
             | Key::Heard(serial)
             | Key::Events(serial) = key
-                && self.opens.get(*serial).is_none()
+                && self.shared.opens.get(*serial).is_none()
             {
                 self.estate.change(None, &[(*key, None)]);
             }
@@ -104,10 +105,10 @@ impl Tree {
             Sort::Scratch => Held::Scratch,
             // Its copy had no name by which it could be found again; its reader is told EIO.
             Sort::Snapshot => return None,
-            Sort::Talk => Held::Talk(Conversation::left(file.serial, left, &self.conversations)?),
+            Sort::Talk => Held::Talk(Conversation::left(file.serial, left, &self.shared.conversations)?),
             Sort::Events => {
                 let entry = entry(Key::Events(file.serial))?;
-                let follower = Follower::left(file.serial, entry, self.vault.now(), &self.followers)?;
+                let follower = Follower::left(file.serial, entry, self.vault.now(), &self.shared.followers)?;
                 follower.leave(&self.estate);
                 Held::Events(Arc::new(follower))
             }

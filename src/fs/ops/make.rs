@@ -14,6 +14,7 @@ const LINK_PREFIX: &[u8] = b"../versions/";
 impl Tree {
     /// Makes an instance, a directory for a secret, or a key.
     pub fn make_directory(&self, who: Who, parent: Ino, name: &[u8], mode: u16) -> Result<Entry, Fault> {
+        self.may_change()?;
         if let Some(made) = self.made_before(who, parent, name)? {
             return self.entry(who, made);
         }
@@ -41,6 +42,7 @@ impl Tree {
 
     /// Makes the link `name` to `target`: in `stages/` that is a label.
     pub fn make_link(&self, who: Who, parent: Ino, name: &[u8], target: &[u8]) -> Result<Entry, Fault> {
+        self.may_change()?;
         if parent.kind != Kind::Stages {
             return Err(Refusal::NotAnEntry(String::from_utf8_lossy(name).into_owned()).into());
         }

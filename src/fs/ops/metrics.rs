@@ -65,7 +65,7 @@ impl Tree {
     }
 
     fn add_requests(&self, page: &mut Page) {
-        let measured: Vec<Measured> = self.meter.measured().collect();
+        let measured: Vec<Measured> = self.shared.meter.measured().collect();
         let name = "kmsfs_requests_total";
         page.begin(name, "counter", "Requests of the kernel, by operation and what came of them.");
         for Measured { operation, outcomes, .. } in &measured {
@@ -92,7 +92,7 @@ impl Tree {
         page.counter(
             "kmsfs_disk_lookups_total",
             "Requests that only look and to which memory had no answer.",
-            self.meter.asked_disk(),
+            self.shared.meter.asked_disk(),
         );
     }
 
@@ -112,7 +112,7 @@ impl Tree {
         for state in Health::ALL {
             page.sample("kmsfs_health", &[("state", state.word())], u8::from(state == health));
         }
-        let damage = self.damage.met().map_or(0, |met| met.count);
+        let damage = self.shared.damage.met().map_or(0, |met| met.count);
         page.counter("kmsfs_damage_total", "Times that somebody met something which does not open.", damage);
         page.counter("kmsfs_scrub_passes_total", "Walks over the whole store that came to their end.", scrubbed.passes);
         page.gauge("kmsfs_scrub_problems", "Problems that the last walk found, or this one so far.", scrubbed.problems);
@@ -153,19 +153,23 @@ impl Tree {
     }
 
     fn add_service(&self, page: &mut Page) {
-        let began = SystemTime::now().checked_sub(self.started.elapsed()).unwrap_or(UNIX_EPOCH);
+        let began = SystemTime::now().checked_sub(self.shared.started.elapsed()).unwrap_or(UNIX_EPOCH);
         page.moment(
             "kmsfs_worker_start_timestamp_seconds",
             "When this worker began; counters begin anew with it.",
             Some(Timestamp::from_system(began)),
         );
         let help = "Workers that served the mount before this one, upgrades included.";
-        page.counter("kmsfs_worker_restarts_total", help, self.life.workers_before);
+        page.counter("kmsfs_worker_restarts_total", help, self.shared.life.workers_before);
         page.begin("kmsfs_open_files", "gauge", "Open files, by what they are open on.");
-        for (sort, count) in self.opens.counts() {
+        for (sort, count) in self.shared.opens.counts() {
             page.sample("kmsfs_open_files", &[("sort", sort)], count);
         }
-        page.gauge("kmsfs_scratch_files", "Files of editors and tools in memory.", self.scratches.lock().count());
+        page.gauge(
+            "kmsfs_scratch_files",
+            "Files of editors and tools in memory.",
+            self.shared.scratches.lock().count(),
+        );
         page.counter("kmsfs_events_total", "Events told of since this worker began.", self.vault.feed_end());
     }
 }

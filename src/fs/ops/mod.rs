@@ -4,9 +4,9 @@
 //! called from one thread in the order of the requests (`fuse` sees to it), so two of them never race; those that read, and the last
 //! close of a reader, may come from any.
 //!
-//! Reading order: `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `permit` (who may), `open`, `fields` (members of values), `read`, `pages`, `still`, `write`, `foresee`, `close`, `commit` (what
+//! Reading order: `shared` (what all mounts of a process have together), `names`, `attr`, `text`, `snapshot`, `xattr` (what is there), `permit` (who may), `open`, `fields` (members of values), `read`, `pages`, `still`, `write`, `foresee`, `close`, `commit` (what
 //! is written), `forsake` (whose caller has gone), `make`, `remove`, `rename`, `change` (all other gestures), `talk` (the api), `follow`
-//! (what happens), `inherit` (what an earlier worker left).
+//! (what happens), `inherit` (what an earlier worker left), `view` (a mount of a part of the tree, and whose that is).
 
 mod attr;
 mod change;
@@ -26,18 +26,20 @@ mod permit;
 mod read;
 mod remove;
 mod rename;
+mod shared;
 mod snapshot;
 mod still;
 mod talk;
 mod text;
+mod view;
 mod write;
 mod xattr;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub use attr::{Attr, Entry};
@@ -45,21 +47,19 @@ pub use change::AttrChange;
 pub use close::{Close, Waits};
 pub use follow::Follow;
 pub use open::How;
-use pages::Bell;
 pub use read::Reading;
 pub use rename::At;
+use shared::Shared;
 
-use super::damage::Damage;
+use super::Options;
 use super::errno::Fault;
 use super::inode::{Ino, Kind};
 use super::meter::Meter;
-use super::opens::{Opener, Opens};
-use super::paged::Paged;
-use super::refusals::{Gesture, Refusals};
-use super::scratch::{ChangingScratches, Scratches};
-use super::shares::Shares;
+use super::opens::Opener;
+use super::refusals::Gesture;
+use super::scratch::ChangingScratches;
 use super::tree::{self, Row};
-use super::{Life, Options};
+use super::view::View;
 use crate::estate::Estate;
 use crate::id::{NodeId, OpId};
 use crate::secret::{Account, Grant, Secret};
@@ -114,30 +114,15 @@ impl Who {
 pub struct Tree {
     vault: Arc<Vault>,
     options: Options,
-    life: Life,
     /// That of all callers, where it is not the store's.
     account: Option<Account>,
+    /// Which part of the tree it is, and whose, where it is not all of it.
+    view: Option<View>,
     /// What is left to the next worker.
     estate: Arc<Estate>,
-    /// The process that opens files so that their watchers notice; 0 where there is none.
-    poker: AtomicU32,
-    opens: Opens,
-    scratches: Mutex<Scratches>,
-    shares: Shares,
-    conversations: Shares,
-    followers: Shares,
-    paged: Paged,
-    /// Rings when there are too many of these.
-    crowded: OnceLock<Bell>,
-    refusals: Refusals,
-    damage: Damage,
-    /// What the requests of this process were.
-    meter: Meter,
+    shared: Arc<Shared>,
     /// The `major:minor` of the mount, once there is one.
     device: OnceLock<String>,
-    /// What the kernel keeps and no longer holds.
-    stale: Mutex<Stale>,
-    started: Instant,
 }
 
 /// What the kernel has to forget because a request changed something beside its own file.
@@ -164,45 +149,34 @@ impl Tree {
         Self {
             vault,
             options,
-            life: Life::default(),
             account,
+            view: None,
             estate: Arc::default(),
-            poker: AtomicU32::new(0),
-            opens: Opens::default(),
-            scratches: Mutex::default(),
-            shares: Shares::default(),
-            conversations: Shares::default(),
-            followers: Shares::default(),
-            paged: Paged::default(),
-            crowded: OnceLock::new(),
-            refusals: Refusals::default(),
-            damage: Damage::default(),
-            meter: Meter::default(),
+            shared: Arc::default(),
             device: OnceLock::new(),
-            stale: Mutex::default(),
-            started: Instant::now(),
         }
     }
 
     /// Tells which process is the poker: what that opens for writing, it only touches.
     pub fn let_poke(&self, pid: u32) {
-        self.poker.store(pid, Ordering::Relaxed);
+        self.shared.poker.store(pid, Ordering::Relaxed);
     }
 
     fn is_poker(&self, who: Who) -> bool {
         // Its first thread opens what is poked, and has the number of the process.
-        who.tid != 0 && who.tid == self.poker.load(Ordering::Relaxed)
+        who.tid != 0 && who.tid == self.shared.poker.load(Ordering::Relaxed)
     }
 
     /// Where requests are counted.
     pub fn meter(&self) -> &Meter {
-        &self.meter
+        &self.shared.meter
     }
 
     /// Logs why a request was refused, and keeps it for the caller to read; damage for the status. The audit was told before.
     pub fn refuse(&self, who: Who, gesture: Gesture, fault: &Fault) {
-        self.damage.note(fault, gesture.on);
-        self.refusals.note(who, gesture, fault, &self.estate);
+        self.shared.damage.note(fault, gesture.on);
+        // Nobody reads it by a view, and the user of that number may be another.
+        self.shared.refusals.note(who, gesture, fault, (self.view.is_none()).then_some(&*self.estate));
     }
 
     /// Tells the audit why a request is about to be refused, in a thread that may wait. That a name is not there is no refusal, and
@@ -235,18 +209,23 @@ impl Tree {
         target
     }
 
+    /// Tells the tree where its store is.
+    pub fn stored_in(&self, directory: PathBuf) {
+        let _ = self.shared.store.set(directory);
+    }
+
     /// Tells the tree on which device it is mounted, by which its files are told from those of other mounts.
     pub fn mounted_as(&self, device: String) {
         let _ = self.device.set(device);
     }
 
-    /// What the kernel has to be told since this was last asked.
+    /// What the kernel has to be told of the whole tree's mount since this was last asked: of views it keeps nothing.
     pub fn take_stale(&self) -> Stale {
         self.bits_changed(self.vault.take_stale());
         for Purged { secret, directory } in self.vault.take_purged() {
             self.forget_entries(None, secret, directory);
         }
-        std::mem::take(&mut *self.stale.lock())
+        std::mem::take(&mut *self.shared.stale.lock())
     }
 
     /// Wipes scratch files whose time has come.
@@ -257,8 +236,8 @@ impl Tree {
     /// The files in memory, to be changed by the request `op`, of which this is the last step.
     fn change_scratches(&self, op: Option<OpId>) -> ChangingScratches<'_> {
         // What has outlived its time is none of the request's doing.
-        ChangingScratches::new(self.scratches.lock(), &self.estate, None).sweep();
-        ChangingScratches::new(self.scratches.lock(), &self.estate, op)
+        ChangingScratches::new(self.shared.scratches.lock(), &self.estate, None).sweep();
+        ChangingScratches::new(self.shared.scratches.lock(), &self.estate, op)
     }
 
     /// Whether the request `op` was carried out before: it comes again where the worker that did it could not answer it.

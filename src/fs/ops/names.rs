@@ -5,6 +5,7 @@ use crate::fs::errno::Fault;
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::scratch;
 use crate::fs::tree::{self, Name};
+use crate::fs::view::Shown;
 use crate::id::NodeId;
 use crate::secret::{Component, InstanceName, KeyName, Secret, SecretName, StageLabel, VersionId};
 use crate::vault::{Listing, Loaded};
@@ -27,6 +28,14 @@ impl Tree {
 
     /// The inode that `name` stands for in `parent`. A name outside the grammar stands for nothing.
     pub(super) fn resolve(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Fault> {
+        if let Some(view) = &self.view {
+            if view.is_flat() && parent == Ino::ROOT {
+                return self.flat_named(view, name);
+            }
+            if !self.has_name(view, parent, name)? {
+                return Ok(None);
+            }
+        }
         if let Some(row) = tree::fixed(parent.kind, name) {
             return self.fixed_entry(parent, row.kind);
         }
@@ -48,7 +57,7 @@ impl Tree {
             },
             Kind::Trash => match SecretName::from_escaped(name) {
                 Ok(name) => match self.vault.trashed(parent.node, &name)? {
-                    Some(node) => Some(entry_of(&node, Kind::Trashed)?),
+                    Some(node) => Some(self.entry_of(&node, Kind::Trashed)?),
                     None => None,
                 },
                 Err(_) => None,
@@ -58,7 +67,11 @@ impl Tree {
             Kind::Stages => self.label_named(parent.node, name)?,
             _ => None,
         };
-        Ok(found.or_else(|| self.scratches.lock().named(parent, name).map(Ino::scratch)))
+        if self.view.is_some() {
+            // Whose files in memory are, their bits say, which in a view nobody asks.
+            return Ok(found);
+        }
+        Ok(found.or_else(|| self.shared.scratches.lock().named(parent, name).map(Ino::scratch)))
     }
 
     /// A fixed entry of `parent`. `current` is there while the secret can be read, and `dotenv` while its value has members.
@@ -72,10 +85,10 @@ impl Tree {
         let there = match kind {
             Kind::Current => found.is_live(),
             // `rm -r` has read its name before it came to be scheduled.
-            Kind::Dotenv | Kind::Fields => is_shown(found, kind),
+            Kind::Dotenv | Kind::Fields => self.is_shown(found, kind),
             _ => true,
         };
-        if there { entry_of(&secret, kind).map(Some) } else { Ok(None) }
+        if there { self.entry_of(&secret, kind).map(Some) } else { Ok(None) }
     }
 
     fn version_named(&self, secret: NodeId, name: &[u8]) -> Result<Option<Ino>, Fault> {
@@ -93,7 +106,7 @@ impl Tree {
     /// Where a label's link points now.
     pub fn link_target(&self, ino: Ino) -> Result<Vec<u8>, Fault> {
         if ino.kind == Kind::Scratch {
-            let scratches = self.scratches.lock();
+            let scratches = self.shared.scratches.lock();
             return match scratches.get(ino.ordinal).map(|file| &file.content) {
                 Some(scratch::Content::Link(target)) => Ok(target.clone()),
                 Some(scratch::Content::File(_)) => Err(Fault::Invalid),
@@ -109,6 +122,26 @@ impl Tree {
 
     /// What `ino` lists after position `from`, until `sink` is full.
     pub fn list(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let Some(view) = &self.view else { return self.list_all(ino, from, sink) };
+        if view.is_flat() && ino == Ino::ROOT {
+            return self.list_flat(view, from, sink);
+        }
+        if self.shown_here(view, ino)? == Shown::Whole {
+            return self.list_all(ino, from, sink);
+        }
+        let mut outcome = Ok(());
+        self.list_all(ino, from, &mut |at, name, entry| match self.has_name(view, ino, name) {
+            Ok(has) if has || matches!(name, b"." | b"..") => sink(at, name, entry),
+            Ok(_) => false,
+            Err(fault) => {
+                outcome = Err(fault);
+                true
+            }
+        })?;
+        outcome
+    }
+
+    fn list_all(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<(), Fault> {
         if from < SCRATCH_AT && self.list_entries(ino, from, sink)? {
             return Ok(());
         }
@@ -148,11 +181,11 @@ impl Tree {
         }
         let is_there = |row: &&tree::Row| match row.kind {
             Kind::Current => secret.is_live(),
-            kind => is_shown(secret, kind),
+            kind => self.is_shown(secret, kind),
         };
         let shown = tree::fixed_entries(Kind::Directory).filter(is_there);
         for row in shown {
-            entries.push((fixed_name(row), entry_of(&place.secret, row.kind)?));
+            entries.push((fixed_name(row), self.entry_of(&place.secret, row.kind)?));
         }
         Ok(())
     }
@@ -177,7 +210,7 @@ impl Tree {
     }
 
     fn list_scratches(&self, ino: Ino, from: u64, sink: &mut Sink<'_>) -> Result<bool, Fault> {
-        let files = self.scratches.lock().list(ino);
+        let files = self.shared.scratches.lock().list(ino);
         for (slot, name) in files {
             let next = SCRATCH_AT + u64::from(slot) + 1;
             // An entry that came to be of its name since it was made is what that stands for, and was listed.
@@ -210,7 +243,7 @@ impl Tree {
                     trashed.map(|secret| (secret.secret.name.escaped(), Kind::Trashed))
                 };
                 let Some((name, kind)) = named else { continue };
-                let ino = if kind == Kind::Trashed { entry_of(&node, kind)? } else { Ino::new(node.id(), kind) };
+                let ino = if kind == Kind::Trashed { self.entry_of(&node, kind)? } else { Ino::new(node.id(), kind) };
                 if sink(NODES_AT + u64::from(node.id().0), name.as_bytes(), ino) {
                     return Ok(());
                 }
@@ -221,29 +254,32 @@ impl Tree {
             }
         }
     }
-}
 
-/// Whether an entry of `secret` other than `current` is there: `dotenv` where the current value has members, `fields` while there are
-/// numbers for it.
-fn is_shown(secret: &Secret, kind: Kind) -> bool {
-    match kind {
-        Kind::Dotenv => secret.current().is_some_and(|version| version.fields.is_some()),
-        Kind::Fields => secret.fields_directory(secret.stages.current()).is_some(),
-        _ => true,
-    }
-}
-
-/// The inode of an entry of `secret`.
-fn entry_of(secret: &Loaded, kind: Kind) -> Result<Ino, Fault> {
-    Ok(match kind {
-        Kind::Versions | Kind::Stages | Kind::Trashed => Ino::lived(secret.id(), kind, record(secret)?.generation),
-        Kind::Fields => {
-            let record = record(secret)?;
-            let ordinal = record.fields_directory(record.stages.current()).ok_or(Fault::NoEntry)?;
-            Ino { node: secret.id(), kind, ordinal }
+    /// Whether an entry of `secret` other than `current` is there: `dotenv` where the current value has members, `fields` while there are
+    /// numbers for it.
+    fn is_shown(&self, secret: &Secret, kind: Kind) -> bool {
+        let current = self.current_no(secret);
+        match kind {
+            Kind::Dotenv => {
+                current.and_then(|no| secret.version_no(no)).is_some_and(|version| version.fields.is_some())
+            }
+            Kind::Fields => secret.fields_directory(current).is_some(),
+            _ => true,
         }
-        _ => Ino::new(secret.id(), kind),
-    })
+    }
+
+    /// The inode of an entry of `secret`.
+    fn entry_of(&self, secret: &Loaded, kind: Kind) -> Result<Ino, Fault> {
+        Ok(match kind {
+            Kind::Versions | Kind::Stages | Kind::Trashed => Ino::lived(secret.id(), kind, record(secret)?.generation),
+            Kind::Fields => {
+                let record = record(secret)?;
+                let ordinal = record.fields_directory(self.current_no(record)).ok_or(Fault::NoEntry)?;
+                Ino { node: secret.id(), kind, ordinal }
+            }
+            _ => Ino::new(secret.id(), kind),
+        })
+    }
 }
 
 fn fixed_name(row: &tree::Row) -> Vec<u8> {

@@ -42,7 +42,7 @@ impl How {
 impl Tree {
     /// Opens `ino` to be read only.
     pub fn open_to_read(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
-        if let Some((_, handle)) = self.opens.opened_by(who.op) {
+        if let Some((_, handle)) = self.shared.opens.opened_by(who.op) {
             return Ok(handle);
         }
         match ino.kind {
@@ -58,7 +58,7 @@ impl Tree {
                 };
                 let text = self.text(who, ino)?;
                 self.tell_of_text(who, ino)?;
-                Ok(self.opens.add_text(ino, who.opener(), text))
+                Ok(self.shared.opens.add_text(ino, who.opener(), text))
             }
         }
     }
@@ -68,7 +68,8 @@ impl Tree {
         if self.is_poker(who) {
             return Ok(Handle::Poke);
         }
-        if let Some((_, handle)) = self.opens.opened_by(who.op) {
+        self.may_change()?;
+        if let Some((_, handle)) = self.shared.opens.opened_by(who.op) {
             return Ok(handle);
         }
         match ino.kind {
@@ -110,7 +111,8 @@ impl Tree {
 
     /// Makes and opens the file `name` in `parent`.
     pub fn create(&self, who: Who, parent: Ino, name: &[u8], how: How) -> Result<(Entry, Handle), Fault> {
-        if let Some((ino, handle)) = self.opens.opened_by(who.op) {
+        self.may_change()?;
+        if let Some((ino, handle)) = self.shared.opens.opened_by(who.op) {
             return self.made(who, ino, handle);
         }
         if let Some(there) = self.resolve(parent, name)? {
@@ -160,6 +162,21 @@ impl Tree {
         }
     }
 
+    /// Whether `who` may open the file `ino` to read it.
+    pub(super) fn may_open(&self, who: Who, ino: Ino) -> Result<(), Fault> {
+        match self.row(ino.kind)?.read {
+            Some(Action::GetSecretValue) => {
+                let secret = self.loaded(ino.node)?;
+                self.permit_value(who, Action::GetSecretValue, &secret, Needs::Value(Right::Read))?;
+            }
+            Some(action) => {
+                self.permit_text(who, ino, action, false)?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
     fn pin(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
         let (rights, loaded) = (self.vault.rights(), self.loaded(ino.node)?);
         let who = self.permit_value(who, Action::GetSecretValue, &loaded, Needs::Value(Right::Read))?;
@@ -179,8 +196,8 @@ impl Tree {
                 }
             }
         };
-        let handle = self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Version(no));
-        judged.into_iter().for_each(|judged| self.opens.judge(handle.serial(), judged));
+        let handle = self.shared.opens.add(self.shared.opens.next_serial(), ino, who.opener(), Held::Version(no));
+        judged.into_iter().for_each(|judged| self.shared.opens.judge(handle.serial(), judged));
         Ok(handle)
     }
 
@@ -197,7 +214,8 @@ impl Tree {
         let loaded = self.loaded(ino.node)?;
         let secret = record(&loaded)?;
         secret.not_scheduled()?;
-        if ino.kind == Kind::Dotenv && secret.current().is_some_and(|version| version.fields.is_none()) {
+        let current = self.current_no(secret).and_then(|no| secret.version_no(no));
+        if ino.kind == Kind::Dotenv && current.is_some_and(|version| version.fields.is_none()) {
             return Err(Refusal::NotKeyValue.into());
         }
         self.version_now(&loaded, ino)?.ok_or(Fault::NoEntry)
@@ -282,19 +300,19 @@ impl Tree {
     }
 
     fn open_scratch(&self, who: Who, ino: Ino) -> Result<Handle, Fault> {
-        if self.scratches.lock().get(ino.ordinal).is_none() {
+        if self.shared.scratches.lock().get(ino.ordinal).is_none() {
             return Err(Fault::NoEntry);
         }
-        Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Scratch))
+        Ok(self.shared.opens.add(self.shared.opens.next_serial(), ino, who.opener(), Held::Scratch))
     }
 
     pub(super) fn draft(&self, who: Who, ino: Ino, target: Target, base: Base, how: How, emptied: bool) -> Handle {
         self.vault.look_at(who.caller());
-        let (serial, opener) = (self.opens.next_serial(), self.opens.process_of(who.tid));
+        let (serial, opener) = (self.shared.opens.next_serial(), self.shared.opens.process_of(who.tid));
         let draft = Draft::new(serial, ino, target, who, opener, base, how.appends, emptied);
         self.leave(Some(who.op), &draft);
         let steady = self.stays(&draft);
-        let handle = self.opens.add(serial, ino, who.opener(), Held::Draft(Arc::new(DraftFile::new(draft))));
+        let handle = self.shared.opens.add(serial, ino, who.opener(), Held::Draft(Arc::new(DraftFile::new(draft))));
         if steady {
             self.note_opened(who, serial, how.reads);
         }

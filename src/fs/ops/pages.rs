@@ -18,8 +18,8 @@ impl Tree {
             // It holds no value.
             return Ok(());
         }
-        if self.paged.note(ino)?
-            && let Some(bell) = self.crowded.get()
+        if self.shared.paged.note(ino)?
+            && let Some(bell) = self.shared.crowded.get()
         {
             bell();
         }
@@ -32,7 +32,7 @@ impl Tree {
         if !matches!(ino.kind, Kind::Version | Kind::Field) {
             return Ok(());
         }
-        let others = self.opens.holders(ino, self.vault.rights());
+        let others = self.shared.opens.holders(ino, self.vault.rights());
         if others.len() > HOLDERS_MAX {
             return Err(Fault::PageCache);
         }
@@ -53,26 +53,26 @@ impl Tree {
     /// Has `bell` called when pages are to be forgotten: a right may have gone, or there are too many. The first one stays.
     pub fn on_pages_to_forget(&self, bell: impl Fn() + Clone + Send + Sync + 'static) {
         self.vault.on_rights(bell.clone());
-        let _ = self.crowded.set(Box::new(bell));
+        let _ = self.shared.crowded.set(Box::new(bell));
     }
 
     /// Whether the kernel may have pages of values.
     pub fn has_paged(&self) -> bool {
-        !self.paged.is_empty()
+        !self.shared.paged.is_empty()
     }
 
     /// Files of which the kernel is to forget all pages: all that it may have some of, or the oldest where there are too many.
     pub fn take_paged(&self, all: bool) -> Vec<Ino> {
-        self.paged.take(all)
+        self.shared.paged.take(all)
     }
 
     /// It has forgotten those that were taken.
     pub fn forgot_paged(&self) {
-        self.paged.forgotten();
+        self.shared.paged.forgotten();
     }
 
     /// It could not be told.
     pub fn put_paged_back(&self) {
-        self.paged.put_back();
+        self.shared.paged.put_back();
     }
 }

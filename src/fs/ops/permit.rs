@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::{Tree, Who, record};
 use crate::fs::errno::Fault;
-use crate::fs::identity::{as_requested, cgroup_of, identity_of};
+use crate::fs::identity::{as_requested, cgroup_of};
 use crate::fs::inode::{Ino, Kind};
 use crate::fs::opens::Judged;
+use crate::fs::view::Shown;
 use crate::id::NodeId;
 use crate::secret::{Account, Action, Identity, Refusal, Right};
 use crate::vault::{Asking, Loaded, Needs};
@@ -33,7 +34,7 @@ impl Tree {
     /// Lets `who` do `action` with a secret, and says what lets it.
     pub(super) fn permit(&self, who: Who, action: Action, secret: &Loaded, needs: Needs) -> Result<Who, Fault> {
         // A rename onto an entry has had the kernel look at the directory, not at whose the entry is.
-        if needs != Needs::Ownership && self.vault.kernel_decides(who.account, secret)? {
+        if self.view.is_none() && needs != Needs::Ownership && self.vault.kernel_decides(who.account, secret)? {
             return Ok(who);
         }
         self.judge(who, &self.as_known(who, secret)?, action, secret, needs)
@@ -46,7 +47,7 @@ impl Tree {
         if let Some(of_key) = action.of_key()
             && self.vault.key_asks(who.account, record)?
         {
-            let identity = known(who)?;
+            let identity = self.known(who)?;
             self.vault.may_use_key(self.asking(who, &identity, &cgroup(who)), of_key, record.key)?;
         }
         Ok(permitted)
@@ -80,8 +81,11 @@ impl Tree {
     /// in no other group: the kernel has let somebody open the file by no more than that.
     pub(super) fn as_known(&self, who: Who, secret: &Loaded) -> Result<Identity, Fault> {
         let record = record(secret)?;
-        let by_bits = who.account.is_none() && record.policy.is_none() && !self.vault.key_asks(None, record)?;
-        match identity_of(who) {
+        let by_bits = self.view.is_none()
+            && who.account.is_none()
+            && record.policy.is_none()
+            && !self.vault.key_asks(None, record)?;
+        match self.identity_of(who) {
             Some(identity) => Ok(identity),
             None if by_bits => Ok(as_requested(who)),
             None => Err(Refusal::UnknownCaller.into()),
@@ -158,8 +162,8 @@ impl Tree {
         if let Some(account) = who.account {
             self.vault.guest_may(account, action, at, right)?;
         }
-        if self.vault.is_widened(at)? {
-            let asking = Asking { identity: &known(who)?, account: who.account, cgroup: &|| None };
+        if self.view.is_some() || self.vault.is_widened(at)? {
+            let asking = Asking { identity: &self.known(who)?, account: who.account, cgroup: &|| None };
             self.vault.may_at(asking, action, at, right)?;
         }
         Ok(who)
@@ -179,6 +183,12 @@ impl Tree {
 
     /// Lets `who` list the directory `ino`.
     pub fn open_directory(&self, who: Who, ino: Ino) -> Result<(), Fault> {
+        if let Some(view) = &self.view
+            && self.shown_here(view, ino)? == Shown::Way
+        {
+            // It lists what the view was made to show.
+            return Ok(());
+        }
         match ino.kind {
             Kind::Directory => {
                 let place = self.place(ino)?;
@@ -304,9 +314,14 @@ impl Tree {
         Ok(self.opened(secret, Action::ALL, &[])? != 0)
     }
 
+    /// Who asks, to permission bits and policies.
+    fn known(&self, who: Who) -> Result<Identity, Fault> {
+        Ok(self.identity_of(who).ok_or(Refusal::UnknownCaller)?)
+    }
+
     /// Notes that the kernel has to ask again for the bits of the directories that `ids` are.
     pub(super) fn bits_changed(&self, ids: Vec<NodeId>) {
-        let mut stale = self.stale.lock();
+        let mut stale = self.shared.stale.lock();
         for id in ids {
             stale.attrs.push(match self.vault.node(id) {
                 _ if id == NodeId::ROOT => Ino::ROOT,
@@ -319,11 +334,6 @@ impl Tree {
 
 fn passage(at: &Loaded) -> u16 {
     if at.passages() > 0 { PASS } else { 0 }
-}
-
-/// Who asks, to permission bits and policies.
-fn known(who: Who) -> Result<Identity, Fault> {
-    Ok(identity_of(who).ok_or(Refusal::UnknownCaller)?)
 }
 
 fn cgroup(who: Who) -> impl Fn() -> Option<String> {

@@ -49,6 +49,8 @@ impl Tree {
     pub fn read(&self, who: Who, ino: Ino, handle: Handle, paged: bool) -> Result<Reading, Fault> {
         match handle {
             Handle::Value { .. } if paged && matches!(ino.kind, Kind::Current | Kind::Dotenv) => Err(Fault::PageCache),
+            // They would have to be taken back from the kernel by mount, of which there may be a thousand.
+            Handle::Value { .. } if paged && self.view.is_some() => Err(Fault::PageCache),
             // Its pages are of all who have the file open, and these bytes are nobody's but its writer's.
             Handle::Draft { .. } if paged && ino.kind.is_value() => Err(Fault::PageCache),
             _ if paged => {
@@ -57,10 +59,10 @@ impl Tree {
                 self.read(who, ino, handle, false)
             }
             Handle::Value { serial, no } => self.read_value(who, ino, serial, no),
-            Handle::Text { serial } => match self.opens.get(serial).map(|open| open.held) {
+            Handle::Text { serial } => match self.shared.opens.get(serial).map(|open| open.held) {
                 Some(Held::Text(text)) => Ok(Reading::Text(text)),
                 // What the former worker read is gone; as it is now it is still an answer.
-                None if self.opens.is_of_former(serial) => {
+                None if self.shared.opens.is_of_former(serial) => {
                     let read = self.row(ino.kind)?.read.ok_or(Fault::BadHandle)?;
                     let who = self.permit_text(who, ino, read, false)?;
                     Ok(Reading::Text(Arc::new(self.text(who, ino)?)))
@@ -84,7 +86,7 @@ impl Tree {
 
     /// A file in memory. What comes from an entry is read as long as that may be.
     fn read_scratch(&self, who: Who, ino: Ino) -> Result<Reading, Fault> {
-        let scratches = self.scratches.lock();
+        let scratches = self.shared.scratches.lock();
         let origin = scratches.get(ino.ordinal).and_then(|file| file.origin);
         let copy = scratches.copy(ino.ordinal).map(Reading::Value).ok_or(Fault::NoEntry)?;
         drop(scratches);
@@ -105,23 +107,23 @@ impl Tree {
     fn read_value(&self, who: Who, ino: Ino, serial: u64, no: VersionNo) -> Result<Reading, Fault> {
         let secret = self.loaded(ino.node)?;
         let who = self.may_go_on(who, serial, &secret)?;
-        let told = self.opens.told(serial);
+        let told = self.shared.opens.told(serial);
         let member = self.member_name(&secret, ino);
         let (value, new) = self.vault.disclose(who.caller(), &secret, no, member.as_deref(), &told)?;
-        self.opens.tell(serial, new);
+        self.shared.opens.tell(serial, new);
         Ok(Reading::Value(self.part(&secret, ino, value)?))
     }
 
     /// Decides on a read of what is open: anew where it is another who reads than was decided on, or something has changed since.
     fn may_go_on(&self, who: Who, serial: u64, secret: &Loaded) -> Result<Who, Fault> {
         let rights = self.vault.rights();
-        if let Some(judged) = self.opens.judged(serial, who.tid, (who.uid, who.gid), rights, false) {
+        if let Some(judged) = self.shared.opens.judged(serial, who.tid, (who.uid, who.gid), rights, false) {
             return Ok(Who { by: judged.by, ..who });
         }
         // Of a secret that is scheduled for deletion nothing is left to decide.
         record(secret)?.not_scheduled()?;
         let who = self.permit_again(who, Action::GetSecretValue, secret, Needs::Value(Right::Read))?;
-        self.judged(who, rights, secret)?.into_iter().for_each(|judged| self.opens.judge(serial, judged));
+        self.judged(who, rights, secret)?.into_iter().for_each(|judged| self.shared.opens.judge(serial, judged));
         Ok(who)
     }
 
@@ -144,9 +146,9 @@ impl Tree {
             _ => record(&loaded)?.stages.current(),
         };
         let Some(no) = no else { return Ok(()) };
-        let (member, told) = (self.member_name(&loaded, ino), self.opens.told(serial));
+        let (member, told) = (self.member_name(&loaded, ino), self.shared.opens.told(serial));
         let new = self.vault.tell_disclosure(who.caller(), &loaded, no, member.as_deref(), &told)?;
-        self.opens.tell(serial, new);
+        self.shared.opens.tell(serial, new);
         Ok(())
     }
 

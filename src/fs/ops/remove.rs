@@ -20,6 +20,7 @@ enum Life {
 impl Tree {
     /// Removes the file or link `name` in `parent`.
     pub fn unlink(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
+        self.may_change()?;
         let Some(ino) = self.found(who.op, parent, name)? else { return Ok(()) };
         let who = match ino.kind {
             Kind::Scratch => self.permit_scratch(who, parent).map(|()| who)?,
@@ -61,6 +62,7 @@ impl Tree {
 
     /// Removes the directory `name` in `parent`.
     pub fn remove_directory(&self, who: Who, parent: Ino, name: &[u8]) -> Result<(), Fault> {
+        self.may_change()?;
         let Some(ino) = self.found(who.op, parent, name)? else { return Ok(()) };
         let who = match ino.kind {
             Kind::Directory => {

@@ -22,6 +22,7 @@ pub struct At<'a> {
 impl Tree {
     /// Gives what is at `from` the name `to`. With `keeps`, what is at `to` already is not replaced.
     pub fn rename(&self, who: Who, from: At<'_>, to: At<'_>, keeps: bool) -> Result<(), Fault> {
+        self.may_change()?;
         let Some(moved) = self.found(who.op, from.parent, from.name)? else { return Ok(()) };
         let target = self.resolve(to.parent, to.name)?;
         if keeps && target.is_some() && target != Some(moved) {
@@ -72,15 +73,15 @@ impl Tree {
         // Its bytes would become what the mover may read; so only who may read it moves it onto an entry.
         let is_anothers =
             |file: &Scratch| matches!(file.content, Content::File(_)) && who.uid != 0 && file.uid != who.uid;
-        if self.scratches.lock().get(slot).is_some_and(is_anothers) {
+        if self.shared.scratches.lock().get(slot).is_some_and(is_anothers) {
             return Err(Refusal::NotYourScratch.into());
         }
         // Out of the table while it is stored, so that nobody waits for that; back if it is refused.
-        let Some(file) = self.scratches.lock().take(slot) else { return Err(Fault::NoEntry) };
+        let Some(file) = self.shared.scratches.lock().take(slot) else { return Err(Fault::NoEntry) };
         let outcome = self.put_in_place(who, &file, to, target);
         match outcome {
             Ok(()) => drop(self.change_scratches(Some(who.op)).remove(slot)),
-            Err(_) => self.scratches.lock().put_back(slot, file),
+            Err(_) => self.shared.scratches.lock().put_back(slot, file),
         }
         outcome
     }
@@ -178,7 +179,7 @@ impl Tree {
         }
         drop(scratches);
         // The kernel has moved the entry's own name there, and would go on believing it.
-        self.stale.lock().names.push((to.parent, to.name.to_vec()));
+        self.shared.stale.lock().names.push((to.parent, to.name.to_vec()));
         Ok(())
     }
 

@@ -16,7 +16,7 @@ impl Tree {
         self.refuse_guest(who, Action::BackUp)?;
         let copy = Arc::new(self.vault.snapshot()?);
         self.vault.audit_granted_of(who.caller(), Action::BackUp, &Target::default())?;
-        Ok(self.opens.add(self.opens.next_serial(), ino, who.opener(), Held::Snapshot(copy)))
+        Ok(self.shared.opens.add(self.shared.opens.next_serial(), ino, who.opener(), Held::Snapshot(copy)))
     }
 
     /// What a read of `size` bytes at `offset` gets of a copy. `paged` as for [`Tree::read`]: the page cache knows one file
@@ -36,9 +36,9 @@ impl Tree {
     }
 
     fn held_snapshot(&self, handle: Handle) -> Result<Arc<Snapshot>, Fault> {
-        match self.opens.get(handle.serial()).map(|open| open.held) {
+        match self.shared.opens.get(handle.serial()).map(|open| open.held) {
             Some(Held::Snapshot(copy)) => Ok(copy),
-            None if self.opens.is_of_former(handle.serial()) => Err(Fault::LostSnapshot),
+            None if self.shared.opens.is_of_former(handle.serial()) => Err(Fault::LostSnapshot),
             Some(
                 Held::Version(_) | Held::Text(_) | Held::Draft(_) | Held::Scratch | Held::Talk(_) | Held::Events(_),
             )

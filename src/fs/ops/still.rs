@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Tree, Who, record};
 use crate::fs::draft::{Base, Draft, Target, Writer};
 use crate::fs::errno::Fault;
-use crate::fs::identity::{as_requested, cgroup_of, identity_of};
+use crate::fs::identity::{as_requested, cgroup_of};
 use crate::fs::inode::Kind;
 use crate::fs::opens::Judged;
 use crate::fs::tree;
@@ -25,9 +25,9 @@ impl Tree {
     /// Notes that `who` was let open the draft numbered `serial`: to write it, and with `reads` to read it.
     pub(super) fn note_opened(&self, who: Who, serial: u64, reads: bool) {
         let judged = self.judged_now(who, true);
-        self.opens.judge(serial, judged);
+        self.shared.opens.judge(serial, judged);
         if reads {
-            self.opens.judge(serial, Judged { writes: false, ..judged });
+            self.shared.opens.judge(serial, Judged { writes: false, ..judged });
         }
     }
 
@@ -152,12 +152,12 @@ impl Tree {
     /// Whether it was decided on before, and nothing has changed since.
     fn stands(&self, draft: &Draft, who: Who, writes: bool) -> bool {
         let user = (who.uid, who.gid);
-        self.opens.judged(draft.serial, who.tid, user, self.vault.rights(), writes).is_some()
+        self.shared.opens.judged(draft.serial, who.tid, user, self.vault.rights(), writes).is_some()
     }
 
     fn note_judged(&self, who: Who, draft: &Draft, writes: bool) -> Result<(), Fault> {
         if self.is_steady(draft)? {
-            self.opens.judge(draft.serial, self.judged_now(who, writes));
+            self.shared.opens.judge(draft.serial, self.judged_now(who, writes));
         }
         Ok(())
     }
@@ -184,6 +184,9 @@ impl Tree {
         if let Some(secret) = self.secret_of_draft(draft)? {
             return self.as_known(who, &secret).or_else(|fault| before.cloned().ok_or(fault));
         }
-        Ok(identity_of(who).or_else(|| before.cloned()).unwrap_or_else(|| as_requested(who)))
+        if self.view.is_some() {
+            return Ok(self.identity_of(who).ok_or(Refusal::UnknownCaller)?);
+        }
+        Ok(self.identity_of(who).or_else(|| before.cloned()).unwrap_or_else(|| as_requested(who)))
     }
 }

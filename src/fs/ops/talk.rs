@@ -16,16 +16,16 @@ use crate::vault::Loaded;
 impl Tree {
     /// Opens a conversation. Who only writes hears no answer, and would not know whether anything was done.
     pub fn open_talk(&self, who: Who, ino: Ino, flags: i32) -> Result<Handle, Fault> {
-        if let Some((_, handle)) = self.opens.opened_by(who.op) {
+        if let Some((_, handle)) = self.shared.opens.opened_by(who.op) {
             return Ok(handle);
         }
         if flags & libc::O_ACCMODE == libc::O_WRONLY {
             return Err(Refusal::Unsupported("a request whose answer nobody reads").into());
         }
         let identity = identity_of(who).ok_or(Refusal::UnknownCaller)?;
-        let serial = self.opens.next_serial();
-        let conversation = Conversation::begin(serial, identity, &self.conversations, &self.estate)?;
-        Ok(self.opens.add(serial, ino, who.opener(), Held::Talk(conversation)))
+        let serial = self.shared.opens.next_serial();
+        let conversation = Conversation::begin(serial, identity, &self.shared.conversations, &self.estate)?;
+        Ok(self.shared.opens.add(serial, ino, who.opener(), Held::Talk(conversation)))
     }
 
     /// Takes a part of a request.
@@ -83,10 +83,10 @@ impl Tree {
         }
         let gesture = Gesture { verb: answer.action, on: Some(Ino::new(crate::id::NodeId::ROOT, Kind::Api)), writes };
         if let Some(ApiError::Vault(error)) = &answer.error {
-            self.damage.note_error(error, gesture.on);
+            self.shared.damage.note_error(error, gesture.on);
         }
         if let Some(error) = &answer.error {
-            self.refusals.note_answer(who, gesture, error, &answer.body, &self.estate);
+            self.shared.refusals.note_answer(who, gesture, error, &answer.body, &self.estate);
         }
     }
 
@@ -94,7 +94,7 @@ impl Tree {
         let instance = self.loaded(touched.instance)?;
         let last = self.forget_way(&instance, &touched.name)?;
         if let Some(directory) = last.filter(|_| touched.another_life) {
-            let mut stale = self.stale.lock();
+            let mut stale = self.shared.stale.lock();
             for name in ["current", "versions", "stages"] {
                 stale.names.push((Ino::new(directory.id(), Kind::Directory), name.into()));
             }
@@ -106,16 +106,16 @@ impl Tree {
     /// directory, if all are.
     fn forget_way(&self, instance: &Arc<Loaded>, name: &SecretName) -> Result<Option<Arc<Loaded>>, Fault> {
         let (mut at, mut ino) = (instance.clone(), Ino::new(instance.id(), Kind::Instance));
-        self.stale.lock().attrs.push(ino);
+        self.shared.stale.lock().attrs.push(ino);
         for component in name.as_str().split('/') {
             match self.vault.directory_named(&at, &Component::parse(component.as_bytes())?)? {
                 Some(next) => {
                     at = next;
                     ino = Ino::new(at.id(), Kind::Directory);
-                    self.stale.lock().attrs.push(ino);
+                    self.shared.stale.lock().attrs.push(ino);
                 }
                 None => {
-                    self.stale.lock().names.push((ino, component.into()));
+                    self.shared.stale.lock().names.push((ino, component.into()));
                     return Ok(None);
                 }
             }
@@ -124,7 +124,7 @@ impl Tree {
     }
 
     fn conversation(&self, handle: Handle) -> Result<Arc<Conversation>, Fault> {
-        match self.opens.get(handle.serial()).map(|open| open.held) {
+        match self.shared.opens.get(handle.serial()).map(|open| open.held) {
             Some(Held::Talk(conversation)) => Ok(conversation),
             Some(
                 Held::Version(_) | Held::Text(_) | Held::Draft(_) | Held::Scratch | Held::Events(_) | Held::Snapshot(_),

@@ -15,7 +15,7 @@ impl Tree {
     pub(super) fn text(&self, who: Who, ino: Ino) -> Result<Vec<u8>, Fault> {
         let text = match ino.kind {
             Kind::Status => self.status()?,
-            Kind::LastError => self.refusals.last(who.uid),
+            Kind::LastError => self.shared.refusals.last(who.uid),
             Kind::Api => String::new(),
             Kind::Events => String::new(),
             Kind::Metrics => self.metrics()?,
@@ -73,7 +73,8 @@ impl Tree {
 
     /// The worst of what is wrong.
     pub(super) fn health(&self) -> Health {
-        let damaged = self.damage.met().is_some() || self.vault.scrubbed().problems > 0 || self.vault.has_lost_head();
+        let damaged =
+            self.shared.damage.met().is_some() || self.vault.scrubbed().problems > 0 || self.vault.has_lost_head();
         let blocked = self.audit_status()["state"] == "blocked";
         match (damaged, blocked, &self.vault.store_status().read_only, self.vault.owes_shredding()) {
             (true, ..) => Health::Damaged,
@@ -98,15 +99,15 @@ impl Tree {
         let store = self.vault.store_status();
         let counts = self.vault.counts();
         let root = self.vault.root()?;
-        let (damage, scrubbed, owed) = (self.damage.met(), self.vault.scrubbed(), self.vault.owes_shredding());
+        let (damage, scrubbed, owed) = (self.shared.damage.met(), self.vault.scrubbed(), self.vault.owes_shredding());
         Ok(document(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "health": self.health().word(),
             "account": root.account.as_str(),
             "worker_pid": std::process::id(),
-            "keeper_pid": self.life.keeper,
-            "workers_before": self.life.workers_before,
-            "uptime_seconds": self.started.elapsed().as_secs(),
+            "keeper_pid": self.shared.life.keeper,
+            "workers_before": self.shared.life.workers_before,
+            "uptime_seconds": self.shared.started.elapsed().as_secs(),
             "options": { "read_only": self.options.read_only, "trim_newline": self.options.trim_newline },
             "counts": { "records": counts.records, "versions": counts.versions, "changes": counts.changes },
             "scrub": {
@@ -117,6 +118,7 @@ impl Tree {
             },
             "store": {
                 "id": self.vault.store_id(),
+                "directory": self.shared.store.get().map(|path| path.to_string_lossy()),
                 "engine": store.engine,
                 "created": root.created.to_string(),
                 "disk_bytes": store.disk_bytes,

@@ -172,7 +172,7 @@ impl Tree {
     /// Holds room on the disk for the commit of this draft, once.
     pub(super) fn make_room(&self, draft: &mut Draft) -> Result<(), Fault> {
         if draft.room.is_none() {
-            let share = self.shares.take(draft.who.uid).ok_or(Refusal::TooManyDrafts)?;
+            let share = self.shared.shares.take(draft.who.uid).ok_or(Refusal::TooManyDrafts)?;
             draft.room = Some(HeldRoom { room: self.vault.reserve()?, _share: share });
         }
         Ok(())
@@ -199,9 +199,9 @@ impl Tree {
     }
 
     pub(super) fn draft_file(&self, handle: Handle) -> Result<Arc<DraftFile>, Fault> {
-        match self.opens.get(handle.serial()).map(|open| open.held) {
+        match self.shared.opens.get(handle.serial()).map(|open| open.held) {
             Some(Held::Draft(file)) => Ok(file),
-            None if self.opens.is_of_former(handle.serial()) => Err(Fault::LostDraft),
+            None if self.shared.opens.is_of_former(handle.serial()) => Err(Fault::LostDraft),
             Some(
                 Held::Version(_) | Held::Text(_) | Held::Scratch | Held::Talk(_) | Held::Events(_) | Held::Snapshot(_),
             )
